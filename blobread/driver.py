@@ -1,0 +1,124 @@
+"""What a driver is: it knows one store, answers `stat`, and opens streams of raw bytes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, runtime_checkable
+
+__all__ = ["BlobInfo", "RawStream", "StorageDriver"]
+
+
+@dataclass(frozen=True, slots=True)
+class BlobInfo:
+    """What a store says of a blob, without its bytes.
+
+    Attributes
+    ----------
+    path : str
+        The path that was asked for.
+    size : int or None
+        In bytes; None where it is unknown until the blob is read to its end.
+    version : str or None
+        Opaque; written and compared only by the driver that made it.
+    etag : str or None
+        The entity tag as the server sent it, quotes and all.
+    modified : datetime or None
+        Aware, in UTC.
+    digest : str or None
+        ``"sha256:..."``, where the store knows it.
+    is_dir : bool
+    """
+
+    path: str
+    size: int | None
+    version: str | None = None
+    etag: str | None = None
+    modified: datetime | None = None
+    digest: str | None = None
+    is_dir: bool = False
+
+
+class RawStream(Protocol):
+    """The bytes of one blob from some offset on, in order, once.
+
+    A stream may have two more attributes:
+
+    descriptor : int
+        An open regular file in which blob offset *p* is file offset *p*. The reader then reads
+        it with ``pread``, without the GIL, and never calls `readinto`. The stream still owns it:
+        `close` closes it. A ``fileno()`` is never consulted (that of a gzip file gives the
+        wrong bytes).
+    interruptible : bool
+        False where `close` cannot unblock a `readinto` that another thread is in. It is then
+        given memory of a pool, never the caller's.
+    """
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Put the next 1 to ``len(buffer)`` bytes into `buffer`; 0 says that the stream has ended."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the stream holds, at once; idempotent, and safe from another thread."""
+        ...
+
+
+@runtime_checkable
+class StorageDriver(Protocol):
+    """A store of blobs.
+
+    A driver is picklable, and may be used from many threads. It may also have:
+
+    open(path) -> (BlobInfo, RawStream)
+        Info and the first bytes by one request. The stream may end before the blob does.
+    list(prefix) -> iterator of BlobInfo
+    buffer_size : int
+        The size in bytes at which the buffer of a reader serves this store best.
+    readinto_at(path, buffer, offset, pin) -> int
+        Fill all of `buffer` with the bytes from `offset` on; whoever calls it never asks
+        beyond the size.
+    borrow(path, offset, pin) -> memoryview
+        Bytes that the driver holds already or fetches ahead: the view's first byte is that at
+        `offset`. It stays as it is until it is given back, by ``release()``.
+    """
+
+    name: str
+
+    def stat(self, path: str, /) -> BlobInfo:
+        """Tell what the store says of the blob.
+
+        Raises
+        ------
+        PathNotFoundError, InvalidPathError, AccessDeniedError
+        """
+        ...
+
+    def read_stream(
+        self,
+        path: str,
+        offset: int = 0,
+        length: int | None = None,
+        *,
+        pin: BlobInfo | None = None,
+    ) -> RawStream:
+        """Open the bytes ``[offset, offset + length)`` of the blob, or all from `offset` on.
+
+        An offset at or beyond the size gives a stream that ends at once.
+
+        Raises
+        ------
+        InvalidOffsetError
+            For a negative offset, before the path is looked at.
+        PathNotFoundError
+            At any offset.
+        BlobChangedError
+            If the blob is not the version that `pin` names.
+        """
+        ...
+
+
+class ListingDriver(StorageDriver, Protocol):
+    """A driver that can also tell which blobs there are."""
+
+    def list(self, prefix: str, /) -> Iterator[BlobInfo]:
+        """Tell of each blob whose path starts with `prefix`."""
+        ...
