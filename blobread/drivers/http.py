@@ -1,0 +1,188 @@
+"""Blobs on web servers."""
+
+import operator
+import re
+import ssl
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from ..driver import BlobInfo, RawStream
+from ..errors import InvalidOffsetError
+from ..http.body import EmptyStream
+from ..http.client import Client
+from ..http.fields import http_date
+from ..http.opening import ask_facts, open_start
+from ..http.origin import redact
+from ..http.pin import Facts, Pin, pin_of
+from ..http.proxy import parse_proxy
+from ..http.ranged import fetch, stop_of_unknown
+
+__all__ = ["HttpDriver"]
+
+_FIRST_REQUEST = 256 * 1024
+_SECRET = re.compile(r"auth|cookie|token|key|secret|signature|credential|password|session", re.I)
+
+
+class HttpDriver:
+    """Reads blobs by ranged GETs; a path is the whole URL.
+
+    Userinfo in a URL becomes Basic authentication at its origin, and is shown nowhere. A name
+    and a password, or a query, are left out of `BlobInfo.path` too.
+
+    Parameters
+    ----------
+    headers : mapping, optional
+        Sent to the origin of the URL with each request; never to another one that it redirects to.
+    ssl_context : ssl.SSLContext, optional
+        Instead of the default, which verifies certificates by the system's roots.
+    connect_timeout : float
+        Seconds for name, TCP, proxy and TLS together.
+    idle_timeout : float
+        Seconds without an answer, or without the next bytes of one, after which it is given up.
+        There is no limit in total, except that `stat` and `open` fail after 10 s, or the
+        `connect_timeout` if that is longer.
+    proxy : str or None
+        ``"environment"``, the URL of an HTTP proxy, or None for none.
+    url : callable, optional
+        Returns a fresh URL, and is asked before every request; the path is then only a name.
+
+    Raises
+    ------
+    ValueError
+        For a header or a proxy that cannot be used.
+    """
+
+    name = "http"
+    buffer_size = 1024 * 1024
+
+    def __init__(
+        self,
+        *,
+        headers: Mapping[str, str] | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        connect_timeout: float = 10.0,
+        idle_timeout: float = 30.0,
+        proxy: str | None = "environment",
+        url: Callable[[], str] | None = None,
+    ) -> None:
+        self._options: dict[str, Any] = {
+            "headers": dict(headers or {}),
+            "ssl_context": ssl_context,
+            "connect_timeout": connect_timeout,
+            "idle_timeout": idle_timeout,
+            "proxy": proxy,
+            "url": url,
+        }
+        self._client = Client(
+            self.name,
+            headers=headers,
+            locate=None if url is None else lambda path: url(),
+            ssl_context=ssl_context,
+            connect_timeout=connect_timeout,
+            idle_timeout=idle_timeout,
+            proxy=proxy,
+        )
+
+    def stat(self, path: str, /) -> BlobInfo:
+        """Tell size and version of the blob.
+
+        Raises
+        ------
+        PathNotFoundError, AccessDeniedError, AuthenticationError, InvalidPathError
+        BlobTimeoutError
+            If that is not answered within 10 s, or within a longer connect timeout.
+        BlobError
+        """
+        return _info(path, ask_facts(self._client, path))
+
+    def open(self, path: str, /) -> tuple[BlobInfo, RawStream]:
+        """Tell of the blob as `stat` does, and open its first bytes, by one request.
+
+        The stream ends after 256 KiB, or with the blob where the server knows no ranges.
+        """
+        facts, stream = open_start(self._client, path, _FIRST_REQUEST)
+        return _info(path, facts), stream
+
+    def read_stream(
+        self,
+        path: str,
+        offset: int = 0,
+        length: int | None = None,
+        *,
+        pin: BlobInfo | None = None,
+    ) -> RawStream:
+        """Open the bytes ``[offset, offset + length)`` of the blob, or all from `offset` on.
+
+        Raises
+        ------
+        InvalidOffsetError
+        BlobChangedError
+            If the blob is not the version that `pin` names.
+        RangeNotSupportedError
+            If the server sends whole blobs only, and `offset` is beyond 8 MiB and beyond a
+            tenth of the size.
+        TruncatedBlobError, BlobTimeoutError, ProtocolError, UnsafeRedirectError
+        PathNotFoundError, AccessDeniedError, AuthenticationError, InvalidPathError, BlobError
+        """
+        offset = operator.index(offset)
+        if offset < 0:
+            raise InvalidOffsetError(
+                f"the offset {offset} is negative", driver=self.name, path=redact(path)
+            )
+        if length is not None and (length := operator.index(length)) < 0:
+            raise ValueError(f"the length {length} is negative")
+        if length == 0:
+            return EmptyStream()
+        if pin is not None:
+            wanted: Pin | None = pin_of(pin.size, pin.version or _hand_made(pin))
+        elif length is None:
+            facts = ask_facts(self._client, path)
+            wanted = pin_of(facts.size, facts.version)
+        else:
+            wanted = None
+        size = None if wanted is None else wanted.size
+        stop = stop_of_unknown if length is None else offset + length
+        if size is not None:
+            if offset >= size:
+                return EmptyStream()
+            stop = min(stop, size)
+        return fetch(self._client, path, offset, stop, wanted)
+
+    def __repr__(self) -> str:
+        return f"<HttpDriver at {id(self):#x}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        secret = [name for name in self._options["headers"] if _SECRET.search(name)]
+        if secret:
+            self._refuse_pickling(f"the header {secret[0]} may be a secret")
+        if self._options["ssl_context"] is not None:
+            self._refuse_pickling("an SSLContext may hold a private key")
+        proxy = self._options["proxy"]
+        if proxy and proxy != "environment" and parse_proxy(proxy).authorization:
+            self._refuse_pickling("the URL of the proxy has a password")
+        if self._client.met_userinfo:
+            self._refuse_pickling("a URL had a username or a password")
+        return _rebuild, (self._options,)
+
+    def _refuse_pickling(self, reason: str) -> NoReturn:
+        raise TypeError(
+            f"this HttpDriver cannot be pickled: {reason}; make one on the other side instead"
+        )
+
+
+def _rebuild(options: dict[str, Any]) -> HttpDriver:
+    return HttpDriver(**options)
+
+
+def _info(path: str, facts: Facts) -> BlobInfo:
+    return BlobInfo(
+        path=redact(path),
+        size=facts.size,
+        version=facts.version,
+        etag=facts.etag or None,
+        modified=http_date(facts.modified) if facts.modified else None,
+    )
+
+
+def _hand_made(pin: BlobInfo) -> str | None:
+    return f"etag:{pin.etag}" if pin.etag else None
