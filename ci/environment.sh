@@ -35,10 +35,19 @@ make_environment() {
     # Windows has Scripts where others have bin.
     PATH=$environment/bin:$environment/Scripts:$PATH
     if [ ! -e "$environment/made_of" ]; then
-        python -m pip install --quiet --upgrade pip
-        python -m pip install --quiet "$@"
+        python -m pip install -qq --upgrade pip
+        python -m pip install -qq "$@"
         echo "$made_of" >"$environment/made_of"
     fi
+}
+
+# quietly COMMAND...: what it printed is shown only if it fails.
+quietly() {
+    local printed
+    printed=$("$@" 2>&1) || {
+        echo "$printed" >&2
+        return 1
+    }
 }
 
 # install_package [EXTRAS]: the wheel that a user would get, built from the sdist that one would.
@@ -46,12 +55,11 @@ install_package() {
     local wheel
     export BLOBREAD_DIST=$environment/dist
     rm -rf "$BLOBREAD_DIST"
-    if ! python -m build --outdir "$BLOBREAD_DIST" >"$environment/build.log" 2>&1; then
-        cat "$environment/build.log" >&2
+    quietly python -m build --outdir "$BLOBREAD_DIST" || {
         echo "the build failed; it needs a C compiler and Python's headers" >&2
         return 1
-    fi
+    }
     wheel=$(echo "$BLOBREAD_DIST"/*.whl)
-    python -m pip uninstall --quiet --yes blobread 2>/dev/null
-    python -m pip install --quiet "$wheel${1:-}"
+    python -m pip uninstall -qq --yes blobread 2>/dev/null
+    python -m pip install -qq "$wheel${1:-}"
 }
