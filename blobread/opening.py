@@ -1,0 +1,110 @@
+"""`open`, `stat` and `list`: from a URL to a reader or to infos."""
+
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, TypeAlias, cast
+
+from . import schemes
+from ._reader import BlobReader
+from .driver import BlobInfo, ListingDriver
+from .errors import BlobChangedError
+
+__all__ = ["list", "open", "stat"]
+
+Url: TypeAlias = str | os.PathLike[str] | Callable[[], str]
+
+
+def open(
+    url: Url,
+    mode: str = "rb",
+    *,
+    size: int | None = None,
+    etag: str | None = None,
+    missing: Literal["raise", "eof"] = "raise",
+    buffer_size: int | Literal["auto"] = "auto",
+    storage_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> BlobReader:
+    """Open a blob for reading, as a binary file.
+
+    Parameters
+    ----------
+    url : str, os.PathLike or callable
+        Path of a file, a URL, or a callable that gives a fresh URL (``http`` and ``https``), as for signed
+        ones that expire.
+    mode : str
+        "rb" or "r"; both are binary. It is there for callers that pass it.
+    size : int, optional
+        In bytes, where it is known already: then nothing is asked of the store before the first read.
+    etag : str, optional
+        Read this version or none.
+    missing : {"raise", "eof"}
+        "eof" lets an absent blob read as an empty one. It hides lost data.
+    buffer_size : int or "auto"
+        The most bytes that the buffer may grow to.
+    storage_options : mapping, optional
+        Options of the driver; the same as keywords.
+    **options
+        Options of the driver, such as ``headers=`` for HTTP.
+
+    Raises
+    ------
+    PathNotFoundError, AccessDeniedError, BlobIsDirectoryError, InvalidPathError
+    BlobChangedError
+        `etag` is not that of the blob.
+    ValueError
+        For a mode that is not for reading bytes.
+    TypeError
+        For an option that the driver does not know.
+
+    Examples
+    --------
+    >>> import blobread, numpy as np
+    >>> with blobread.open("setup.py") as f:
+    ...     head = np.empty(3, np.uint8)
+    ...     f.readinto(head)
+    3
+    """
+    if mode not in ("rb", "r", "br"):
+        raise ValueError(f"blobs are read as bytes: mode must be 'rb', not {mode!r}")
+    driver, path = schemes.resolve(url, {**(storage_options or {}), **options})
+    info = None
+    if size is not None:
+        info = BlobInfo(path, size, etag=etag)
+    elif etag is not None:
+        info = driver.stat(path)
+        if info.etag != etag:
+            raise BlobChangedError(
+                f"its ETag is {info.etag}, and {etag} was asked for", driver=driver.name, path=_shown(driver, path)
+            )
+    return BlobReader(driver, path, info=info, missing=missing, buffer_size=buffer_size)
+
+
+def stat(url: Url, *, storage_options: Mapping[str, Any] | None = None, **options: Any) -> BlobInfo:
+    """Tell what the store says of a blob: size, version, time.
+
+    Raises
+    ------
+    PathNotFoundError, AccessDeniedError, InvalidPathError
+    """
+    driver, path = schemes.resolve(url, {**(storage_options or {}), **options})
+    return driver.stat(path)
+
+
+def list(url: Url, *, storage_options: Mapping[str, Any] | None = None, **options: Any) -> Iterator[BlobInfo]:
+    """Tell of each blob whose path starts with that of `url`.
+
+    Raises
+    ------
+    io.UnsupportedOperation
+        The store has no listing, as a web server has none.
+    """
+    driver, path = schemes.resolve(url, {**(storage_options or {}), **options})
+    if not hasattr(driver, "list"):
+        raise io.UnsupportedOperation(f"{driver.name}: this store cannot list its blobs")
+    return cast(ListingDriver, driver).list(path)
+
+
+def _shown(driver: Any, path: str) -> str:
+    return str(driver.redact(path)) if hasattr(driver, "redact") else path
