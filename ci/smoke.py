@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import blobread
+from blobread.drivers.memory import MemoryDriver
 
 DATA = np.random.default_rng(0).integers(0, 256, 3_000_001, dtype=np.uint8).tobytes()
 
@@ -51,7 +52,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 def main() -> None:
     """Read one blob from memory, a file and a server, and leave nothing behind."""
     warnings.simplefilter("error")
-    check_reader(blobread.BlobReader(blobread.MemoryDriver({"blob": DATA}), "blob"))
+    check_reader(blobread.BlobReader(MemoryDriver({"blob": DATA}), "blob"))
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "blob")
         path.write_bytes(DATA)
