@@ -8,7 +8,6 @@ from typing import Any, NoReturn
 
 from ..driver import BlobInfo, RawStream
 from ..errors import InvalidOffsetError
-from ..http.body import EmptyStream
 from ..http.client import Client
 from ..http.fields import http_date
 from ..http.opening import ask_facts, open_start
@@ -16,6 +15,7 @@ from ..http.origin import redact
 from ..http.pin import Facts, Pin, pin_of
 from ..http.proxy import parse_proxy
 from ..http.ranged import fetch, stop_of_unknown
+from ..http.stream import EmptyStream
 
 __all__ = ["HttpDriver"]
 

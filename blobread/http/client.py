@@ -1,6 +1,5 @@
 """Requests: sent over a pooled connection or a new one, and through redirects."""
 
-import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -14,109 +13,18 @@ from ..errors import (
     UnsafeRedirectError,
 )
 from . import pool, redirect
-from .connection import Connection, Route, TunnelRefused, connect
-from .fields import content_length
+from .answer import Answer
+from .connect import TunnelRefused, connect
+from .connection import Connection, Route
 from .head import Head, Malformed
 from .origin import Url, parse_url, redact
 from .proxy import Proxy, environment_proxy, parse_proxy
 from .refusal import Subject
+from .target import Target, header_lines
 
-__all__ = ["Answer", "Client", "Target"]
+__all__ = ["Client"]
 
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_OURS = re.compile(
-    r"accept-encoding|connection|content-length|expect|host|if-.*|keep-alive|range|te|trailer"
-    r"|transfer-encoding|upgrade",
-    re.IGNORECASE,
-)
 _MOST_TARGETS = 256
-_LARGEST_DRAIN = 64 * 1024
-_LONGEST_DRAIN = 1.0  # seconds; to connect anew does not take longer
-
-
-class Target:
-    """A URL made ready to be asked: the route to it, and how each request to it begins."""
-
-    __slots__ = ("is_own", "request_line", "route", "starts", "subject", "url")
-
-    def __init__(
-        self, url: Url, route: Route, subject: Subject, headers: str, is_own: bool
-    ) -> None:
-        self.url = url
-        self.route = route
-        self.subject = subject
-        self.is_own = is_own
-        through_proxy = route.proxy is not None and route.scheme == "http"
-        self.request_line = url.text if through_proxy else url.target.decode("ascii")
-        lines = f"Host: {url.authority}\r\nAccept-Encoding: identity\r\n{headers}"
-        if through_proxy and route.proxy is not None and route.proxy.authorization:
-            lines += f"Proxy-Authorization: {route.proxy.authorization}\r\n"
-        self.starts = {
-            method: f"{method} {self.request_line} HTTP/1.1\r\n{lines}"
-            for method in ("GET", "HEAD")
-        }
-
-
-class Answer:
-    """A head, and the connection that its body comes by."""
-
-    __slots__ = ("connection", "head", "is_bare", "rest", "subject")
-
-    def __init__(
-        self,
-        connection: Connection,
-        head: Head,
-        rest: memoryview,
-        subject: Subject,
-        is_bare: bool,
-    ) -> None:
-        self.connection = connection
-        self.head = head
-        self.rest = rest
-        self.subject = subject
-        self.is_bare = is_bare
-
-    def close(self) -> None:
-        self.connection.close()
-
-    def discard(self) -> None:
-        """Leave an answer whose body nobody reads; keep the connection if it is short."""
-        connection = self.connection
-        try:
-            is_fit = self._drain()
-        except (OSError, Malformed):
-            is_fit = False
-        except BaseException:
-            connection.close()
-            raise
-        if is_fit:
-            pool.give(connection)
-        else:
-            connection.close()
-
-    def _drain(self) -> bool:
-        head = self.head
-        if not head.keeps_alive:
-            return False
-        if self.is_bare or head.status == 304:
-            return not self.rest
-        length = content_length(head.fields)
-        if length is None or length > _LARGEST_DRAIN or "transfer-encoding" in head.fields:
-            return False
-        left = length - len(self.rest)
-        waste = memoryview(bytearray(max(left, 0)))
-        deadline = time.monotonic() + _LONGEST_DRAIN
-        while left > 0:
-            pause = deadline - time.monotonic()
-            if pause <= 0:
-                return False
-            self.connection.set_timeout(pause)
-            count = self.connection.receive(waste, left)
-            if not count:
-                return False
-            left -= count
-        return left == 0
 
 
 class Client:
@@ -252,57 +160,29 @@ class Client:
             self._proxies[url.origin] = environment_proxy(url)
         return self._proxies[url.origin]
 
-    def _ask_once(
-        self, method: str, target: Target, fields: str, deadline: float | None
-    ) -> Answer:
+    def _ask_once(self, method: str, target: Target, fields: str, deadline: float | None) -> Answer:
         if self._sign is not None and target.is_own:
             fields += header_lines(self._sign(method, target.url.text))
         request = f"{target.starts[method]}{fields}\r\n".encode("latin-1")
-        is_bare = method == "HEAD"
         connection = pool.take(target.route)
+        answer = None
         if connection is not None:
-            try:
-                return self._converse(connection, request, target.subject, is_bare, deadline)
-            except _Stale:
-                pass
-        connection = self._connect(target, deadline)
-        return self._converse(connection, request, target.subject, is_bare, deadline)
-
-    def _connect(self, target: Target, deadline: float | None) -> Connection:
-        route = target.route
-        limit = time.monotonic() + self.connect_timeout
-        try:
-            return connect(route, limit if deadline is None else min(limit, deadline))
-        except (OSError, Malformed) as error:
-            raise self._no_connection(error, target) from error
-
-    def _no_connection(self, error: OSError | Malformed, target: Target) -> BlobError:
-        route, subject = target.route, target.subject
-        where = f"{route.host}:{route.port}" + (" through a proxy" if route.proxy else "")
-        message = f"no connection to {where}"
-        if isinstance(error, Malformed):
-            return subject.error(ProtocolError, f"{message}: {error}")
-        if isinstance(error, TunnelRefused):
-            kind = AuthenticationError if error.head.status == 407 else BlobError
-            return subject.error(kind, f"{message}: {error}", status=error.head.status)
-        if isinstance(error, (TimeoutError, BlockingIOError)):
-            return subject.error(BlobTimeoutError, f"{message} within the connect timeout")
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return subject.error(
-                BlobError, f"{message}: its certificate is not trusted: {error.verify_message}"
-            )
-        if isinstance(error, ssl.SSLError):
-            return subject.error(BlobError, f"{message}: TLS failed: {error.reason}")
-        return subject.error(BlobError, f"{message}: {error.strerror or error}", errno=error.errno)
+            answer = self._converse(connection, request, target, method, deadline)
+        if answer is None:
+            connection = self._connect(target, deadline)
+            answer = self._converse(connection, request, target, method, deadline)
+        assert answer is not None  # a new connection is not stale
+        return answer
 
     def _converse(
         self,
         connection: Connection,
         request: bytes,
-        subject: Subject,
-        is_bare: bool,
+        target: Target,
+        method: str,
         deadline: float | None,
-    ) -> Answer:
+    ) -> Answer | None:
+        """Send a request and receive the head of its answer; None if the connection was stale."""
         patience = self.idle_timeout
         now = time.monotonic()
         if deadline is not None and deadline - now < patience:
@@ -312,42 +192,47 @@ class Client:
             connection.send(request)
             head, rest = connection.receive_head(now + patience)
             connection.set_timeout(self.idle_timeout)
-        except BaseException as error:
+        except (TimeoutError, BlockingIOError) as error:
             connection.close()
-            if not isinstance(error, (OSError, Malformed)):
-                raise
-            if isinstance(error, (TimeoutError, BlockingIOError)):
-                message = f"no answer within {patience:.3g} s"
-                raise subject.error(BlobTimeoutError, message) from error
+            message = f"no answer within {patience:.3g} s"
+            raise target.subject.error(BlobTimeoutError, message) from error
+        except (OSError, Malformed) as error:
+            connection.close()
             if connection.reused and not connection.heard:
                 # It was closed, or spoilt by the answer before, while it waited in the pool.
-                raise _Stale from None
+                return None
             if isinstance(error, Malformed):
-                raise subject.error(ProtocolError, str(error)) from error
+                raise target.subject.error(ProtocolError, str(error)) from None
             message = f"the connection broke before an answer: {error.strerror or error}"
-            raise subject.error(TruncatedBlobError, message) from error
-        return Answer(connection, head, rest, subject, is_bare)
+            raise target.subject.error(TruncatedBlobError, message) from error
+        except BaseException:
+            connection.close()
+            raise
+        return Answer(connection, head, rest, target.subject, method == "HEAD")
+
+    def _connect(self, target: Target, deadline: float | None) -> Connection:
+        limit = time.monotonic() + self.connect_timeout
+        try:
+            return connect(target.route, limit if deadline is None else min(limit, deadline))
+        except (OSError, Malformed) as error:
+            raise _no_connection(error, target) from error
 
 
-class _Stale(Exception):
-    pass
-
-
-def header_lines(headers: Mapping[str, str]) -> str:
-    """Return a caller's headers as lines of a request.
-
-    Raises
-    ------
-    ValueError
-        For a malformed one, and for those that belong to this client. No value is shown.
-    """
-    lines = []
-    for name, value in headers.items():
-        if _TOKEN.fullmatch(name) is None:
-            raise ValueError("a header has a malformed name")
-        if _OURS.fullmatch(name):
-            raise ValueError(f"the header {name} is set by blobread itself")
-        if _VALUE.fullmatch(value) is None:
-            raise ValueError(f"the header {name} has a malformed value")
-        lines.append(f"{name}: {value}\r\n")
-    return "".join(lines)
+def _no_connection(error: OSError | Malformed, target: Target) -> BlobError:
+    route, subject = target.route, target.subject
+    message = f"no connection to {route.host}:{route.port}"
+    if route.proxy is not None:
+        message += " through the proxy"
+    if isinstance(error, Malformed):
+        return subject.error(ProtocolError, f"{message}: {error}")
+    if isinstance(error, TunnelRefused):
+        kind = AuthenticationError if error.head.status == 407 else BlobError
+        return subject.error(kind, f"{message}: {error}", status=error.head.status)
+    if isinstance(error, (TimeoutError, BlockingIOError)):
+        return subject.error(BlobTimeoutError, f"{message} within the connect timeout")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        message += f": its certificate is not trusted: {error.verify_message}"
+        return subject.error(BlobError, message)
+    if isinstance(error, ssl.SSLError):
+        return subject.error(BlobError, f"{message}: TLS failed: {error.reason}")
+    return subject.error(BlobError, f"{message}: {error.strerror or error}", errno=error.errno)

@@ -3,12 +3,10 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from .head import Malformed
 
 __all__ = [
-    "ContentRange",
     "content_length",
     "content_range",
     "http_date",
@@ -30,16 +28,8 @@ _DATE = re.compile(
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-class ContentRange(NamedTuple):
-    """Where the bytes of a 206 lie: from `first` to `last`, both included, of `total`."""
-
-    first: int
-    last: int
-    total: int | None
-
-
-def content_range(fields: Mapping[str, str]) -> ContentRange:
-    """Return the one ``Content-Range`` of a 206."""
+def content_range(fields: Mapping[str, str]) -> tuple[int, int, int | None]:
+    """Return where the bytes of a 206 lie: first, last (included), and the total if it is told."""
     value = fields.get("content-range")
     if value is None:
         raise Malformed("a 206 came without Content-Range")
@@ -50,7 +40,7 @@ def content_range(fields: Mapping[str, str]) -> ContentRange:
     total = None if matched[3] == "*" else int(matched[3])
     if first > last or last >= _LARGEST or (total is not None and not last < total <= _LARGEST):
         raise Malformed("the Content-Range contradicts itself")
-    return ContentRange(first, last, total)
+    return first, last, total
 
 
 def unsatisfied_total(fields: Mapping[str, str]) -> int:
@@ -92,9 +82,7 @@ def http_date(value: str) -> datetime | None:
     day, _, year, hour, minute, second = matched.groups()
     month = _MONTHS.index(matched[2]) + 1
     try:
-        return datetime(
-            int(year), month, int(day), int(hour), int(minute), int(second), tzinfo=UTC
-        )
+        return datetime(int(year), month, int(day), int(hour), int(minute), int(second), tzinfo=UTC)
     except ValueError:
         return None
 

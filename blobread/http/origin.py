@@ -27,7 +27,7 @@ class Url:
     scheme, host : str
         In lower case; an IPv6 address has no brackets.
     port : int
-    target : bytes
+    target : str
         Path and query, as they stand in a request.
     authorization : str or None
         For ``Authorization``, from the userinfo.
@@ -36,14 +36,14 @@ class Url:
     __slots__ = ("authorization", "host", "port", "scheme", "target", "text")
 
     def __init__(
-        self, scheme: str, host: str, port: int, target: bytes, authorization: str | None
+        self, scheme: str, host: str, port: int, target: str, authorization: str | None
     ) -> None:
         self.scheme = scheme
         self.host = host
         self.port = port
         self.target = target
         self.authorization = authorization
-        self.text = f"{scheme}://{self.authority}{target.decode('ascii')}"
+        self.text = f"{scheme}://{self.authority}{target}"
 
     def __repr__(self) -> str:
         return f"<Url {redact(self.text)}>"
@@ -93,7 +93,7 @@ def parse_url(text: str) -> Url:
         parts.scheme,
         host,
         port or _PORTS[parts.scheme],
-        quote(target, safe=_SAFE).encode("ascii"),
+        quote(target, safe=_SAFE),
         _basic(parts.username, parts.password),
     )
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from .fields import http_date
@@ -51,6 +52,7 @@ class Pin(NamedTuple):
         return self.field != "" and fields.get(self.field) != self.value
 
 
+@lru_cache(64)
 def pin_of(size: int | None, version: str | None) -> Pin:
     """Return what requests and answers have to say for them to be of that size and version."""
     kind, _, value = (version or "").partition(":")

@@ -4,13 +4,16 @@ from typing import NamedTuple, NoReturn
 
 from ..driver import RawStream
 from ..errors import BlobChangedError, ProtocolError, RangeNotSupportedError
-from .body import Body, ChunkedBody, EmptyStream, LengthBody
-from .client import Answer, Client
+from .answer import Answer
+from .chunked import ChunkedBody
+from .client import Client
 from .fields import content_length, content_range, is_chunked, unsatisfied_total
 from .head import Malformed
 from .joined import JoinedStream
 from .pin import Facts, Pin, pin_of
 from .refusal import refusal
+from .sized import SizedBody
+from .stream import Body, EmptyStream
 
 __all__ = ["Part", "accept", "ask_range", "fetch", "has_identity_coding", "stop_of_unknown"]
 
@@ -74,7 +77,7 @@ def ask_range(
     target = client.target(path)
     fields = f"Range: bytes={first}-{last}\r\n"
     condition = pin.condition if pin is not None else ""
-    if not condition or target.url.origin in client.refuses_if_match:
+    if not condition or (client.refuses_if_match and target.url.origin in client.refuses_if_match):
         return client.ask("GET", target, fields, deadline)
     answer = client.ask("GET", target, fields + condition, deadline)
     if answer.head.status not in _NO_CONDITIONS:
@@ -112,22 +115,18 @@ def accept(
         raise
 
 
-def _partial(
-    answer: Answer, first: int, stop: int, pin: Pin | None, needs_total: bool
-) -> Part:
+def _partial(answer: Answer, first: int, stop: int, pin: Pin | None, needs_total: bool) -> Part:
     fields = answer.head.fields
     chunked = _framing(answer)
-    where = content_range(fields)
+    begins, last, total = content_range(fields)
     if fields.get("content-type", "").lower().startswith("multipart/"):
         raise Malformed("the answer has several parts, where one range was asked for")
-    if where.total is None and needs_total and (pin is None or pin.size is None):
+    if total is None and needs_total and (pin is None or pin.size is None):
         raise Malformed("the Content-Range does not tell the size of the blob")
-    _check_version(answer, where.total, pin)
-    if where.first != first or where.last >= stop:
-        raise Malformed(
-            f"the server answered bytes {where.first}-{where.last} to bytes {first}-{stop - 1}"
-        )
-    count = where.last + 1 - first
+    _check_version(answer, total, pin)
+    if begins != first or last >= stop:
+        raise Malformed(f"the server answered bytes {begins}-{last} to bytes {first}-{stop - 1}")
+    count = last + 1 - first
     length = content_length(fields)
     if length is not None and length != count:
         raise Malformed(f"the Content-Length is {length}, the range {count} bytes long")
@@ -141,7 +140,7 @@ def _partial(
             may_reuse=answer.head.keeps_alive,
         )
     else:
-        stream = LengthBody(
+        stream = SizedBody(
             answer.connection,
             answer.rest,
             answer.subject,
@@ -149,7 +148,7 @@ def _partial(
             left=count,
             may_reuse=length is not None and answer.head.keeps_alive,
         )
-    return Part(_facts(answer, where.total), stream, where.last + 1)
+    return Part(_facts(answer, total), stream, last + 1)
 
 
 def _whole(answer: Answer, first: int, stop: int, pin: Pin | None) -> Part:
@@ -169,7 +168,7 @@ def _whole(answer: Answer, first: int, stop: int, pin: Pin | None) -> Part:
         )
     stream: Body
     if length is not None:
-        stream = LengthBody(
+        stream = SizedBody(
             answer.connection,
             answer.rest,
             answer.subject,

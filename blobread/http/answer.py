@@ -1,0 +1,75 @@
+"""An answer to a request, before its body is read."""
+
+import time
+
+from . import pool
+from .connection import Connection
+from .fields import content_length
+from .head import Head, Malformed
+from .refusal import Subject
+
+__all__ = ["Answer"]
+
+_LARGEST_DRAIN = 64 * 1024
+_LONGEST_DRAIN = 1.0  # seconds; to connect anew does not take longer
+
+
+class Answer:
+    """A head, and the connection that its body comes by."""
+
+    __slots__ = ("connection", "head", "is_bare", "rest", "subject")
+
+    def __init__(
+        self,
+        connection: Connection,
+        head: Head,
+        rest: memoryview,
+        subject: Subject,
+        is_bare: bool,
+    ) -> None:
+        self.connection = connection
+        self.head = head
+        self.rest = rest
+        self.subject = subject
+        self.is_bare = is_bare
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def discard(self) -> None:
+        """Leave an answer whose body nobody reads; keep the connection if it is short."""
+        connection = self.connection
+        try:
+            is_fit = self._drain()
+        except (OSError, Malformed):
+            is_fit = False
+        except BaseException:
+            connection.close()
+            raise
+        if is_fit:
+            pool.give(connection)
+        else:
+            connection.close()
+
+    def _drain(self) -> bool:
+        head = self.head
+        if not head.keeps_alive:
+            return False
+        if self.is_bare or head.status == 304:
+            return not self.rest
+        length = content_length(head.fields)
+        if length is None or length > _LARGEST_DRAIN or "transfer-encoding" in head.fields:
+            return False
+        left = length - len(self.rest)
+        waste = memoryview(bytearray(max(left, 0)))
+        deadline = time.monotonic() + _LONGEST_DRAIN
+        while left > 0:
+            pause = deadline - time.monotonic()
+            if pause <= 0:
+                return False
+            self.connection.set_timeout(pause)
+            count = self.connection.receive(waste, left)
+            if not count:
+                return False
+            left -= count
+        return left == 0
