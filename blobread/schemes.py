@@ -4,7 +4,6 @@ import inspect
 import os
 import re
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from typing import Any
 
 from .driver import StorageDriver
@@ -62,7 +61,10 @@ def resolve(
 
 def _factory(scheme: str) -> Factory:
     if scheme not in _factories:
-        # Looked up now and not at import: it reads the metadata of every installed package.
+        # Only now: the import alone would be half the time of `import blobread`, and the
+        # look-up reads the metadata of every installed package.
+        from importlib.metadata import entry_points
+
         for entry in entry_points(group="blobread.drivers", name=scheme):
             _factories[scheme] = entry.load()
     try:
