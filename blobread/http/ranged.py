@@ -157,6 +157,11 @@ def _whole(answer: Answer, first: int, stop: int, pin: Pin | None) -> Part:
     length = content_length(answer.head.fields)
     if length is None and not chunked:
         raise Malformed("the answer has no length: only closing the connection would end it")
+    if "content-range" in answer.head.fields:
+        # A 206 that is labelled 200 would put its bytes in the wrong place.
+        begins, last, total = content_range(answer.head.fields)
+        if begins or last + 1 != total or length not in (None, total):
+            raise Malformed("a 200 has the Content-Range of a part")
     _check_version(answer, length, pin)
     size = length if length is not None or pin is None else pin.size
     end = stop if size is None else min(stop, size)
