@@ -29,7 +29,6 @@ import io
 import os
 import warnings
 from _thread import allocate_lock
-from operator import index
 from typing import NamedTuple
 
 from .driver import BlobInfo
@@ -49,6 +48,7 @@ cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() nogil
     long long PyLong_AsLongLongAndOverflow(object number, int *overflow) except? -1
     Py_ssize_t PyLong_AsSsize_t(object number) except? -1
+    object PyNumber_Index(object number)
 
 cdef Py_ssize_t BUFFER = 256 << 10  # beyond it the bytes fall out of the CPU's cache before they are used
 
@@ -183,7 +183,7 @@ cdef object tensor_view(object owner):
 
 cdef int64_t as_offset(object number) except? -1:
     cdef int overflow = 0
-    cdef int64_t value = PyLong_AsLongLongAndOverflow(index(number), &overflow)
+    cdef int64_t value = PyLong_AsLongLongAndOverflow(PyNumber_Index(number), &overflow)
     if overflow:
         raise OverflowError("an offset must lie between -2**63 and 2**63 - 1")
     return value
@@ -194,7 +194,7 @@ cdef Py_ssize_t as_length(object number) except? -2:
     cdef Py_ssize_t n
     if number is None:
         return -1
-    n = PyLong_AsSsize_t(number if type(number) is int else index(number))
+    n = PyLong_AsSsize_t(PyNumber_Index(number))
     if n < -1:
         raise ValueError("read length must be non-negative or -1")
     return n
@@ -336,7 +336,7 @@ cdef class BlobReader:
             if size != "auto":
                 raise ValueError(f"buffer_size must be a number of bytes or 'auto', not {size!r}")
             size = getattr(self.driver, "buffer_size", BUFFER)
-        size = index(size)
+        size = PyNumber_Index(size)
         if size < 1:
             raise ValueError(f"buffer_size must be at least 1 byte, not {size}")
         return min(size, 1 << 30)
@@ -485,6 +485,9 @@ cdef class BlobReader:
             if not self.missing_is_eof:
                 raise
             return False
+        if self.stream is not None:
+            stream.close()      # a positional read of another thread has brought the file's descriptor meanwhile
+            return True
         self.adopt(stream, at, reach)
         return True
 
@@ -1051,7 +1054,7 @@ cdef class BlobReader:
         """
         cdef int64_t target = as_offset(offset)
         if whence is not ZERO:
-            target = self.from_whence(target, index(whence))
+            target = self.from_whence(target, PyNumber_Index(whence))
         if target < 0:
             self.check_open()
             raise ValueError(f"negative seek position {target}")
