@@ -85,7 +85,8 @@ def parse_url(text: str) -> Url:
         raise _invalid("the URL has a malformed host or port", text) from None
     if parts.scheme not in _PORTS:
         raise _invalid("the URL must start with http:// or https://", text)
-    host = _host(parts.hostname or "")
+    # What reads a backslash as a slash, as browsers do, sees another host than we do.
+    host = None if "\\" in parts.netloc else _host(parts.hostname or "")
     if host is None or port == 0:
         raise _invalid("the URL has a malformed host or port", text)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -100,7 +101,7 @@ def parse_url(text: str) -> Url:
 
 def _host(host: str) -> str | None:
     try:
-        if ":" in host:
+        if ":" in host and "%" not in host:
             return str(IPv6Address(host))
         name = host if host.isascii() else host.encode("idna").decode("ascii")
     except ValueError:

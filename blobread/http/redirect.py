@@ -1,7 +1,7 @@
 """Where a redirect leads, if a careful client goes there."""
 
 import re
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from ..errors import InvalidPathError
 from .origin import Url, parse_url
@@ -36,8 +36,11 @@ def follow(url: Url, location: str | None) -> Url:
         raise UnsafeLocation("the Location of the redirect is not one URL")
     try:
         # A server that does not quote its Location sends the bytes of UTF-8.
-        absolute = urljoin(url.text, location.encode("latin-1").decode())
-        target = parse_url(absolute)
+        reference = location.encode("latin-1").decode()
+        parts = urlsplit(reference)
+        if parts.scheme and not parts.netloc:
+            raise ValueError  # urljoin would take "https:x" for relative, others do not
+        target = parse_url(urljoin(url.text, reference))
     except (InvalidPathError, ValueError):
         raise UnsafeLocation("the Location of the redirect is not an http or https URL") from None
     if target.authorization is not None:
