@@ -20,7 +20,7 @@ Phase = Literal["connect", "request", "answer", "head", "wire"]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of fault: `number` is its row in the catalogue."""
+    """One kind of fault; `number` is its row in the project's catalogue of 68 faults."""
 
     name: str
     number: int

@@ -6,11 +6,11 @@ from ..plan import kind
 
 
 @kind("answer", 19)
-def whole(exchange: Exchange, content_range: tuple[str, ...] = ()) -> None:
+def whole(exchange: Exchange) -> None:
     """Answer 200 with all of the blob, whatever was asked."""
     answer, blob = exchange.answer, exchange.blob
     answer.status = 200
-    answer.set("Content-Range", *content_range)
+    answer.set("Content-Range")
     answer.replace_body(Body.span(blob, 0, blob.size))
 
 
@@ -18,6 +18,17 @@ def whole(exchange: Exchange, content_range: tuple[str, ...] = ()) -> None:
 def content_range(exchange: Exchange, values: tuple[str, ...]) -> None:
     """Say these instead of the one right Content-Range, over the right bytes; 20: say none."""
     exchange.answer.set("Content-Range", *values)
+
+
+@kind("answer", 24)
+def labelled(
+    exchange: Exchange, code: int, content_range: tuple[str, ...], start: int, stop: int
+) -> None:
+    """Send these bytes of the blob under this status and these Content-Ranges."""
+    answer = exchange.answer
+    answer.status = code
+    answer.set("Content-Range", *content_range)
+    answer.replace_body(Body.span(exchange.blob, start, stop))
 
 
 @kind("answer", 21)
