@@ -9,6 +9,7 @@ from . import schemes
 from ._reader import BlobReader
 from .driver import BlobInfo, ListingDriver
 from .errors import BlobChangedError
+from .verify import VerifyingDriver
 
 __all__ = ["list", "open", "stat"]
 
@@ -23,6 +24,7 @@ def open(
     etag: str | None = None,
     missing: Literal["raise", "eof"] = "raise",
     buffer_size: int | Literal["auto"] = "auto",
+    verify: bool | str | None = None,
     storage_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> BlobReader:
@@ -31,18 +33,23 @@ def open(
     Parameters
     ----------
     url : str, os.PathLike or callable
-        Path of a file, a URL, or a callable that gives a fresh URL (``http`` and ``https``), as for signed
-        ones that expire.
+        Path of a file, a URL, or a callable that gives a fresh URL (``http`` and ``https``), as
+        for signed ones that expire.
     mode : str
         "rb" or "r"; both are binary. It is there for callers that pass it.
     size : int, optional
-        In bytes, where it is known already: then nothing is asked of the store before the first read.
+        In bytes, where it is known already: then nothing is asked of the store before the first
+        read.
     etag : str, optional
         Read this version or none.
     missing : {"raise", "eof"}
         "eof" lets an absent blob read as an empty one. It hides lost data.
     buffer_size : int or "auto"
         The most bytes that the buffer may grow to.
+    verify : bool or str, optional
+        True: check the digest that the store knows of the blob when all of it has been read in order. A str
+        is the digest to expect, such as ``"sha256:9f86d0..."``. "full" checks it before the first byte is
+        handed out, in a copy in memory.
     storage_options : mapping, optional
         Options of the driver; the same as keywords.
     **options
@@ -69,9 +76,11 @@ def open(
     if mode not in ("rb", "r", "br"):
         raise ValueError(f"blobs are read as bytes: mode must be 'rb', not {mode!r}")
     driver, path = schemes.resolve(url, {**(storage_options or {}), **options})
+    if verify:
+        driver = VerifyingDriver(driver, verify)
     info = None
     if size is not None:
-        info = BlobInfo(path, size, etag=etag)
+        info = BlobInfo(_shown(driver, path), size, etag=etag)
     elif etag is not None:
         info = driver.stat(path)
         if info.etag != etag:

@@ -1,0 +1,187 @@
+"""Whether the bytes of a blob are those that its digest stands for."""
+
+import hashlib
+import threading
+from typing import Any
+
+from .driver import BlobInfo, RawStream, StorageDriver
+from .drivers.memory import MemoryStream
+from .errors import DigestMismatchError, TruncatedBlobError
+
+__all__ = ["VerifyingDriver"]
+
+
+class VerifyingDriver:
+    """Hashes what one reader is given, and raises in the read that brings the last byte if the digest is wrong.
+
+    Bytes count once and in order; what is read out of order is delivered and proves nothing. A wrong digest
+    stays an error for every later read.
+
+    Parameters
+    ----------
+    driver : StorageDriver
+    verify : True, "full", or str
+        True checks the digest that the store knows, where it knows one. "full" needs one, and hands out no
+        byte before all were read, into memory of its own, and found right. Else it is the digest to expect,
+        such as ``"sha256:9f86d0..."``.
+
+    Raises
+    ------
+    ValueError
+        `verify` is no digest.
+    """
+
+    def __init__(self, driver: StorageDriver, verify: bool | str) -> None:
+        self.name = driver.name
+        self.verified = False
+        self._driver = driver
+        self._verify = verify
+        self._full = verify == "full"
+        self._digest = verify if isinstance(verify, str) and not self._full else None
+        if self._digest is not None:
+            _new_hash(self._digest)
+        self._size: int | None = None
+        self._hash: Any = None
+        self._hashed = 0
+        self._wrong: DigestMismatchError | None = None
+        self._copy: bytes | None = None
+        self._lock = threading.Lock()
+        if hasattr(driver, "buffer_size"):
+            self.buffer_size = driver.buffer_size
+        if hasattr(driver, "open"):
+            self.open = self._open
+
+    def redact(self, path: str) -> str:
+        """Give the path as it may be printed."""
+        return str(self._driver.redact(path)) if hasattr(self._driver, "redact") else path
+
+    def stat(self, path: str, /) -> BlobInfo:
+        """Tell what the driver tells."""
+        return self._told(path, self._driver.stat(path))
+
+    def read_stream(
+        self, path: str, offset: int = 0, length: int | None = None, *, pin: BlobInfo | None = None
+    ) -> RawStream:
+        """Open a stream whose bytes are looked at."""
+        if self._wrong is not None:
+            raise self._wrong
+        if pin is not None:
+            self._told(path, pin)
+        if self._full and offset >= 0:
+            copy = self._whole(path, pin)
+            return MemoryStream(copy, offset, len(copy) if length is None else offset + length)
+        return _HashedStream(self, path, self._driver.read_stream(path, offset, length, pin=pin), offset)
+
+    def _open(self, path: str, /) -> tuple[BlobInfo, RawStream]:
+        info, stream = self._driver.open(path)  # type: ignore[attr-defined]
+        self._told(path, info)
+        if self._full:
+            stream.close()
+            return info, self.read_stream(path, pin=info)
+        return info, _HashedStream(self, path, stream, 0)
+
+    def _told(self, path: str, info: BlobInfo) -> BlobInfo:
+        self._size = info.size
+        if self._digest is None:
+            self._digest = info.digest
+        if self._digest is None and self._full:
+            raise ValueError(f"verify='full' needs a digest, and the store knows none of {self.redact(path)!r}")
+        if info.size == 0:
+            self._finish(path)  # no read will come
+        return info
+
+    def _whole(self, path: str, pin: BlobInfo | None) -> bytes:
+        with self._lock:
+            if self._copy is None:
+                copy = bytearray()
+                part = memoryview(bytearray(1 << 20))
+                stream = self._driver.read_stream(path, 0, self._size, pin=pin)
+                try:
+                    while count := stream.readinto(part):
+                        copy += part[:count]
+                finally:
+                    stream.close()
+                if self._size is not None and len(copy) != self._size:
+                    raise TruncatedBlobError(
+                        f"the stream ended at offset {len(copy)} of {self._size}",
+                        driver=self.name,
+                        path=self.redact(path),
+                    )
+                self._add(path, memoryview(copy))
+                self._finish(path)
+                self._copy = bytes(copy)
+            return self._copy
+
+    def look(self, path: str, part: memoryview, offset: int) -> None:
+        """Take in `part`, which came from `offset` on; an empty one is the end of a blob of unknown size.
+
+        Raises
+        ------
+        DigestMismatchError
+        """
+        with self._lock:
+            known = offset <= self._hashed < offset + len(part)
+            if known:
+                self._add(path, part[self._hashed - offset :])
+            ended = not len(part) and self._size is None and offset == self._hashed
+            if ended or (known and self._hashed == self._size):
+                self._finish(path)
+
+    def _add(self, path: str, part: memoryview) -> None:
+        if self._digest is not None:
+            if self._hash is None:
+                self._hash = _new_hash(self._digest)
+            self._hash.update(part)
+        self._hashed += len(part)
+
+    def _finish(self, path: str) -> None:
+        if self._digest is None or self.verified:
+            return
+        algorithm, _, expected = self._digest.partition(":")
+        got = (self._hash or _new_hash(self._digest)).hexdigest()
+        if got != expected:
+            self._wrong = DigestMismatchError(
+                f"its digest is {algorithm}:{got}, and {self._digest} was expected",
+                driver=self.name,
+                path=self.redact(path),
+            )
+            raise self._wrong
+        self.verified = True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A hash cannot travel: the other side has read nothing, and proves nothing yet.
+        return VerifyingDriver, (self._driver, self._verify)
+
+
+class _HashedStream:
+    """A stream that shows its bytes to the verifying driver before the reader has them."""
+
+    def __init__(self, owner: VerifyingDriver, path: str, stream: RawStream, offset: int) -> None:
+        self._owner = owner
+        self._path = path
+        self._stream = stream
+        self._offset = offset
+        self.new_connection = getattr(stream, "new_connection", False)
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Read as the stream below does."""
+        count = self._stream.readinto(buffer)
+        if 0 <= count <= len(buffer):   # else the reader refuses it
+            self._owner.look(self._path, buffer[:count], self._offset)
+            self._offset += count
+        return count
+
+    def close(self) -> None:
+        """Close the stream below."""
+        self._stream.close()
+
+
+def _new_hash(digest: str) -> Any:
+    algorithm, colon, value = digest.partition(":")
+    try:
+        made = hashlib.new(algorithm, usedforsecurity=False)
+    except ValueError:
+        made = None
+    if made is None or not colon or len(value) != 2 * made.digest_size or value.strip("0123456789abcdef"):
+        raise ValueError(f"a digest looks like 'sha256:' and its hexadecimal digits, not {digest!r}")
+    return made
