@@ -1,5 +1,6 @@
 """Blobs in memory: for tests, for examples, and for bytes that are here already."""
 
+import operator
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -36,6 +37,8 @@ class MemoryStream:
 class MemoryDriver:
     """A store of blobs in a dictionary of its own.
 
+    It pickles with all its blobs.
+
     Parameters
     ----------
     blobs : mapping of str to bytes, optional
@@ -45,7 +48,7 @@ class MemoryDriver:
     name = "memory"
 
     def __init__(self, blobs: Mapping[str, bytes] | None = None) -> None:
-        self._blobs: dict[str, tuple[bytes, str]] = {}
+        self._blobs: dict[str, tuple[BlobInfo, bytes]] = {}
         self._puts = 0
         self._lock = threading.Lock()
         for path, data in (blobs or {}).items():
@@ -54,9 +57,10 @@ class MemoryDriver:
     def put(self, path: str, data: bytes | bytearray | memoryview) -> None:
         """Store a copy of `data`; a blob that was there is replaced by this new version."""
         self._check_path(path)
+        copy = bytes(memoryview(data))
         with self._lock:
             self._puts += 1
-            self._blobs[path] = bytes(data), f"put:{self._puts}"
+            self._blobs[path] = BlobInfo(path, len(copy), f"put:{self._puts}"), copy
 
     def delete(self, path: str) -> None:
         """Remove a blob.
@@ -65,33 +69,54 @@ class MemoryDriver:
         ------
         PathNotFoundError
         """
-        self._blob(path)
-        self._blobs.pop(path, None)
+        with self._lock:
+            self._blob(path)
+            del self._blobs[path]
 
     def stat(self, path: str, /) -> BlobInfo:
         """Tell size and version of a blob."""
-        data, version = self._blob(path)
-        return BlobInfo(path, len(data), version)
+        return self._blob(path)[0]
 
     def read_stream(
         self, path: str, offset: int = 0, length: int | None = None, *, pin: BlobInfo | None = None
     ) -> MemoryStream:
         """Open ``[offset, offset + length)`` of a blob, of the version that `pin` names."""
+        offset = operator.index(offset)
         if offset < 0:
-            raise InvalidOffsetError(f"negative offset {offset}", driver=self.name, path=path)
-        data, version = self._blob(path)
-        if pin is not None:
-            self._check_pin(path, len(data), version, pin)
-        stop = len(data) if length is None else min(len(data), offset + length)
-        return MemoryStream(data, min(offset, len(data)), stop)
+            raise InvalidOffsetError(
+                f"the offset {offset} is negative", driver=self.name, path=path
+            )
+        if length is not None and (length := operator.index(length)) < 0:
+            raise ValueError(f"the length {length} is negative")
+        info, data = self._blob(path)
+        if pin is not None and not _same_version(info, pin):
+            raise BlobChangedError(
+                "was replaced since it was opened; open it again for the new version",
+                driver=self.name,
+                path=path,
+            )
+        start = min(offset, len(data))
+        stop = len(data) if length is None else min(len(data), start + length)
+        return MemoryStream(data, start, stop)
 
     def list(self, prefix: str = "", /) -> Iterator[BlobInfo]:
         """Tell of each blob whose path starts with `prefix`, in order of the paths."""
-        for path in sorted(self._blobs):
-            if path.startswith(prefix) and path in self._blobs:
-                yield self.stat(path)
+        with self._lock:
+            found = [info for path, (info, _) in self._blobs.items() if path.startswith(prefix)]
+        return iter(sorted(found, key=lambda info: info.path))
 
-    def _blob(self, path: str) -> tuple[bytes, str]:
+    def __repr__(self) -> str:
+        return f"<MemoryDriver of {len(self._blobs)} blobs>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            return {"_blobs": dict(self._blobs), "_puts": self._puts}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+    def _blob(self, path: str) -> tuple[BlobInfo, bytes]:
         self._check_path(path)
         try:
             return self._blobs[path]
@@ -104,20 +129,12 @@ class MemoryDriver:
         if not path:
             raise InvalidPathError("the path is empty", driver=self.name, path=path)
 
-    def _check_pin(self, path: str, size: int, version: str, pin: BlobInfo) -> None:
-        if pin.version not in (None, version) or pin.size not in (None, size):
-            raise BlobChangedError(
-                "was replaced since it was opened; open it again for the new version",
-                driver=self.name,
-                path=path,
-            )
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_blobs": dict(self._blobs), "_puts": self._puts}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
+def _same_version(info: BlobInfo, pin: BlobInfo) -> bool:
+    # No blob in memory has an entity tag.
+    return (
+        pin.size in (None, info.size) and pin.version in (None, info.version) and pin.etag is None
+    )
 
 
 #: The store behind ``memory://`` URLs, one for the process.
