@@ -4,6 +4,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable
+from importlib.metadata import EntryPoints, entry_points
 from typing import Any
 
 from .driver import StorageDriver
@@ -23,13 +24,22 @@ def register_scheme(scheme: str, factory: Factory) -> None:
     Parameters
     ----------
     scheme : str
-        What stands before ``://``; one that exists is replaced.
+        What stands before ``://``, two characters at least; one that exists is replaced.
     factory : callable
-        ``factory(url, **options)`` gives a driver, and the path that it knows the blob by.
+        ``factory(url, /, **options)`` gives a driver, and the path that it knows the blob by.
         It shall raise `TypeError` for options that it does not know.
+
+    Raises
+    ------
+    ValueError
+        For a name that no scheme has.
     """
     if not _SCHEME.fullmatch(f"{scheme}://"):
-        raise ValueError(f"{scheme!r} is no scheme: a letter, and then letters, digits, '+', '.' or '-'")
+        raise ValueError(
+            f"{scheme!r} is no scheme: a letter, and then letters, digits, '+', '.' or '-'"
+        )
+    if not callable(factory):
+        raise TypeError(f"a factory is called with a URL; {type(factory).__name__} cannot be")
     _factories[scheme.lower()] = factory
 
 
@@ -45,74 +55,96 @@ def resolve(
     TypeError
         `url` is of no kind that names a blob, or an option is unknown.
     """
-    if callable(url) and not isinstance(url, os.PathLike):
+    if isinstance(url, os.PathLike):
+        url = os.fspath(url)
+        return _file(_checked(url), options)
+    if callable(url):
         return _from_source(url, options)
+    match = _SCHEME.match(_checked(url))
+    if match is not None:
+        return _factory(match[1].lower())(url, **options)
+    # "file:/path", as RFC 8089 allows it, has no "//"; all else is the path of a file.
+    return _file_url(url, **options) if url[:6].lower() == "file:/" else _file(url, options)
+
+
+def _checked(url: Any) -> str:
     if not isinstance(url, str):
-        path = os.fspath(url)
-        if not isinstance(path, str):
-            raise TypeError(f"a URL is a str, a pathlib.Path or a callable that gives one, not {type(url).__name__}")
-        return _file(path, **options)
-    match = _SCHEME.match(url)
-    if match is None:
-        # "file:/path", as RFC 8089 allows it, has no "//"; all else is the path of a file.
-        return _file_url(url, **options) if url[:6].lower() == "file:/" else _file(url, **options)
-    return _factory(match[1].lower())(url, **options)
+        raise TypeError(
+            "a URL is a str, a pathlib.Path or a callable that gives a str, "
+            f"not {type(url).__name__}"
+        )
+    return url
 
 
 def _factory(scheme: str) -> Factory:
     if scheme not in _factories:
-        # Only now: the import alone would be half the time of `import blobread`, and the
-        # look-up reads the metadata of every installed package.
-        from importlib.metadata import entry_points
-
-        for entry in entry_points(group="blobread.drivers", name=scheme):
-            _factories[scheme] = entry.load()
-    try:
-        return _factories[scheme]
-    except KeyError:
-        known = ", ".join(sorted(_factories))
-        raise InvalidPathError(
-            f"no driver is known for {scheme}:// URLs (known: {known}); register_scheme() adds one"
-        ) from None
+        # Looked up now and not at import: it reads the metadata of every installed package.
+        installed = _entries()
+        if scheme not in installed.names:
+            known = ", ".join(sorted(_factories.keys() | installed.names))
+            raise InvalidPathError(
+                f"no driver is known for {scheme}:// URLs (known: {known}); "
+                "register_scheme() adds one"
+            )
+        register_scheme(scheme, installed[scheme].load())
+    return _factories[scheme]
 
 
-def _made(driver: Callable[..., StorageDriver], options: dict[str, Any]) -> StorageDriver:
-    known = inspect.signature(driver).parameters
-    unknown = sorted(options.keys() - known.keys())
-    if unknown:
-        raise TypeError(f"unknown option {', '.join(unknown)}; {driver.__name__} knows {', '.join(known) or 'none'}")
+def _entries() -> EntryPoints:
+    return entry_points(group="blobread.drivers")
+
+
+def _made(
+    name: str, driver: Callable[..., StorageDriver], options: dict[str, Any]
+) -> StorageDriver:
+    if options:
+        known = inspect.signature(driver).parameters
+        unknown = ", ".join(sorted(options.keys() - known.keys()))
+        if unknown:
+            raise TypeError(
+                f"unknown option {unknown}; driver {name} knows {', '.join(known) or 'none'}"
+            )
     return driver(**options)
 
 
-def _file(path: str, **options: Any) -> tuple[StorageDriver, str]:
+def _file(path: str, options: dict[str, Any]) -> tuple[StorageDriver, str]:
     from .drivers.file import FileDriver
 
-    return _made(FileDriver, options), path
+    return _made("file", FileDriver, options), path
 
 
-def _file_url(url: str, **options: Any) -> tuple[StorageDriver, str]:
+def _file_url(url: str, /, **options: Any) -> tuple[StorageDriver, str]:
     from .drivers.file import path_of_url
 
-    return _file(path_of_url(url), **options)
+    return _file(path_of_url(url), options)
 
 
-def _memory(url: str, **options: Any) -> tuple[StorageDriver, str]:
+def _memory(url: str, /, **options: Any) -> tuple[StorageDriver, str]:
+    return _made("memory", _shared_memory, options), url[len("memory://") :]
+
+
+def _shared_memory() -> StorageDriver:
     from .drivers.memory import shared
 
-    return _made(lambda: shared, options), url[len("memory://") :]
+    return shared
 
 
-def _http(url: str, **options: Any) -> tuple[StorageDriver, str]:
+def _http(url: str, /, **options: Any) -> tuple[StorageDriver, str]:
     from .drivers.http import HttpDriver
 
-    return _made(HttpDriver, options), url
+    return _made("http", HttpDriver, options), url
 
 
 def _from_source(source: Callable[[], str], options: dict[str, Any]) -> tuple[StorageDriver, str]:
-    url = source()
+    url = _checked(source())
     if not url.lower().startswith(("http://", "https://")):
         raise TypeError("a callable that gives URLs is for http:// and https:// only")
-    return _http(url, url=source, **options)
+    return _http(url, **{**options, "url": source})
 
 
-_factories: dict[str, Factory] = {"file": _file_url, "memory": _memory, "http": _http, "https": _http}
+_factories: dict[str, Factory] = {
+    "file": _file_url,
+    "memory": _memory,
+    "http": _http,
+    "https": _http,
+}
