@@ -1,13 +1,15 @@
-"""The memory of a CPU tensor that speaks DLPack and has no buffer of Python's kind, as torch's has none."""
+"""The memory of a CPU tensor that speaks DLPack and exports no buffer, as torch's does not."""
 
 import ctypes
+import math
 from typing import Any
 
 __all__ = ["byte_view"]
 
 # The structs are those of dlpack.h, version 1.0.
-_CPU = 1
+_IN_MEMORY = (1, 3, 11)  # the CPU's, and such as CUDA or ROCm has pinned
 _READ_ONLY = 1
+_COPIED = 2
 
 
 class _DLTensor(ctypes.Structure):
@@ -50,50 +52,65 @@ def byte_view(tensor: Any) -> memoryview:
     Raises
     ------
     TypeError
-        It does not lie in the memory of the CPU, or is not a DLPack tensor.
+        It does not lie in the memory of the CPU, has items that are no whole bytes, or is not a
+        DLPack tensor.
     BufferError
-        It is read-only, or not contiguous in C's order.
+        It is read-only, not contiguous in C's order, or can only be exported as a copy.
     """
-    device = int(tensor.__dlpack_device__()[0])
-    if device != _CPU:
-        raise TypeError(f"the tensor is on a device of DLPack type {device}, not in the memory of the CPU")
+    # Asked first: a tensor of another device may have to wait for it before it can be exported.
+    _check_device(int(tensor.__dlpack_device__()[0]))
     try:
-        capsule = tensor.__dlpack__(max_version=(1, 0))
+        capsule = tensor.__dlpack__(max_version=(1, 0), copy=False)
     except TypeError:
-        capsule = tensor.__dlpack__()   # a producer from before version 1
+        capsule = tensor.__dlpack__()  # a producer from before version 1
     described = _described(capsule)
+    _check_device(described.device_type)
     if not _is_contiguous(described):
         raise BufferError("the tensor is not contiguous")
-    count = described.bits * described.lanes
-    for n in range(described.ndim):
-        count *= described.shape[n]
-    size = (count + 7) // 8
+    bits = described.bits * described.lanes
+    if bits % 8:
+        raise TypeError(f"the items of the tensor have {bits} bits, which are no whole bytes")
+    size = bits // 8 * math.prod(described.shape[: described.ndim])
     if size == 0:
         return memoryview(bytearray())
-    memory = (ctypes.c_ubyte * size).from_address(described.data + described.byte_offset)
-    memory.capsule = capsule    # type: ignore[attr-defined]  # it owns the tensor
+    memory: Any = (ctypes.c_ubyte * size).from_address(described.data + described.byte_offset)
+    memory.capsule = capsule  # it owns the tensor
     return memoryview(memory).cast("B")
 
 
+def _check_device(kind: int) -> None:
+    if kind not in _IN_MEMORY:
+        raise TypeError(
+            f"the tensor is on a device of DLPack type {kind}, not in the memory of the CPU"
+        )
+
+
 def _described(capsule: Any) -> _DLTensor:
+    tensor: _DLTensor
     if _is_valid(capsule, b"dltensor_versioned"):
-        managed = _DLManagedTensorVersioned.from_address(_get_pointer(capsule, b"dltensor_versioned"))
+        address = _get_pointer(capsule, b"dltensor_versioned")
+        managed = _DLManagedTensorVersioned.from_address(address)
         if managed.major != 1:
-            raise TypeError(f"the tensor speaks version {managed.major} of DLPack, and version 1 is understood")
+            raise TypeError(f"the tensor speaks DLPack {managed.major}, and 1 is understood")
         if managed.flags & _READ_ONLY:
             raise BufferError("the tensor is read-only")
-        return managed.tensor
-    if _is_valid(capsule, b"dltensor"):
-        return _DLTensor.from_address(_get_pointer(capsule, b"dltensor"))
-    raise TypeError("__dlpack__() gave no unused DLPack capsule")
+        if managed.flags & _COPIED:
+            raise BufferError("the tensor gives a copy of its memory only")
+        tensor = managed.tensor
+    elif _is_valid(capsule, b"dltensor"):
+        tensor = _DLTensor.from_address(_get_pointer(capsule, b"dltensor"))
+    else:
+        raise TypeError("__dlpack__() gave no unused DLPack capsule")
+    return tensor
 
 
 def _is_contiguous(tensor: _DLTensor) -> bool:
-    if not tensor.strides:
+    shape = tensor.shape[: tensor.ndim]
+    if not tensor.strides or 0 in shape:
         return True
     expected = 1
-    for n in reversed(range(tensor.ndim)):
-        if tensor.shape[n] != 1 and tensor.strides[n] != expected:
-            return tensor.shape[n] == 0
-        expected *= tensor.shape[n]
+    for length, stride in zip(shape[::-1], tensor.strides[: tensor.ndim][::-1], strict=True):
+        if length != 1 and stride != expected:
+            return False
+        expected *= length
     return True
