@@ -1,8 +1,9 @@
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self, final
+from io import BufferedIOBase
+from typing import Any, BinaryIO, Literal, NamedTuple, Self
 
 from _typeshed import ReadableBuffer, WriteableBuffer
+from typing_extensions import disjoint_base
 
 from .driver import BlobInfo, StorageDriver
 
@@ -15,7 +16,8 @@ class ReaderStats(NamedTuple):
     retries: int
     connections: int
 
-class BlobReader:
+@disjoint_base
+class BlobReader(BufferedIOBase, BinaryIO):
     def __new__(
         cls,
         driver: StorageDriver,
@@ -71,7 +73,7 @@ class BlobReader:
     def __enter__(self) -> Self: ...
     def __exit__(
         self,
-        *exc: type[BaseException] | BaseException | TracebackType | None,
+        *exc: object,
     ) -> None: ...
     def __del__(self) -> None: ...
     def __dask_tokenize__(self) -> tuple[str, str | None, int | None]: ...
