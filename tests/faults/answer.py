@@ -1,6 +1,7 @@
 """The honest answer to a request for a blob, in a form that faults can bend."""
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -69,6 +70,7 @@ class Answer:
     chunks: Chunks | None = None
     closes: bool = False  # the connection is closed after it
     bodiless: bool = False  # an answer to HEAD
+    after: Iterable[bytes] = ()  # what follows the answer, unasked
 
     def set(self, name: str, *values: str) -> None:
         """Give the header of that name these values, each in a line of its own; none: drop it."""
@@ -90,9 +92,8 @@ class Answer:
 
     def wire(self) -> Iterator[bytes]:
         """Give the bytes of the body as they are sent."""
-        if self.bodiless:
-            return iter(())
-        return self.chunks.frame(self.body) if self.chunks else self.body.pieces()
+        body = self.chunks.frame(self.body) if self.chunks else self.body.pieces()
+        return itertools.chain(() if self.bodiless else body, self.after)
 
 
 def plain(status: int, text: bytes = b"", *headers: tuple[str, str]) -> Answer:

@@ -1,5 +1,6 @@
 """Bodies that end too early or too late, or whose bytes are not those of the blob."""
 
+import itertools
 from dataclasses import replace
 
 from ..answer import Body
@@ -75,9 +76,8 @@ def other_blob(exchange: Exchange, seed: int = 99) -> None:
     exchange.answer.body = Body.span(other, start, start + body.size)
 
 
-@kind("wire", 44)
+@kind("answer", 44)
 def extra(exchange: Exchange, size: float = 1) -> None:
     """Send more than was promised; EVER: until the client leaves."""
-    while size > 0:
-        exchange.connection.send(b"\xee" * int(min(size, 1 << 16)))
-        size -= 1 << 16 if size != EVER else 0
+    piece = b"\xee" * (1 << 16)
+    exchange.answer.after = itertools.repeat(piece) if size == EVER else (b"\xee" * int(size),)

@@ -1,7 +1,5 @@
 """Heads that are broken, endless, or followed by what nobody asked for."""
 
-import itertools
-
 from ..answer import honest_answer
 from ..blob import Blob
 from ..exchange import Exchange
@@ -76,12 +74,11 @@ def endless_informational(exchange: Exchange) -> None:
         exchange.connection.send(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
 
 
-@kind("wire", 36)
-def unasked_answer(exchange: Exchange, delay: float = 0.0) -> None:
+@kind("answer", 36)
+def unasked_answer(exchange: Exchange) -> None:
     """Send one more answer behind this one: who takes it for its own gets another blob's bytes."""
-    if delay:
-        exchange.connection.wait(delay)
+    # In the same segment: what comes later than the client looks, none could tell from an answer.
     blob = exchange.blob
     trap = honest_answer(exchange.request, Blob(blob.size, blob.seed + 1), conditions=False)
     trap.set("ETag", blob.etag)
-    exchange.connection.send(trap.head() + b"".join(itertools.islice(trap.wire(), 4)))
+    exchange.answer.after = (trap.head(), *trap.wire())
