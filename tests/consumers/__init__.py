@@ -1,0 +1,1 @@
+"""Programs that nobody here wrote read through us, and find what they find in the plain bytes."""

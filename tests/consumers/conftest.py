@@ -1,0 +1,81 @@
+"""Where a consumer's blob lies: in a file, in memory, or on a web server."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import blobread
+from blobread.drivers import memory
+
+# No name is used twice: to nginx, a file of the same second and size is the same version.
+_numbers = itertools.count()
+
+
+@dataclass
+class Store:
+    """A place for blobs; what was put there is removed by `cleanup`."""
+
+    prefix: str
+    write: Callable[[str, bytes], object]
+    remove: Callable[[str], object]
+    cleanup: ExitStack = field(default_factory=ExitStack)
+
+    def put(self, data: bytes, suffix: str = "") -> str:
+        """Store `data`, and give its URL."""
+        name = f"blob{next(_numbers)}{suffix}"
+        self.write(name, data)
+        self.cleanup.callback(self.remove, name)
+        return self.prefix + name
+
+    def open(self, data: bytes) -> blobread.BlobReader:
+        """Store `data`, and open it."""
+        return blobread.open(self.put(data))
+
+
+def in_directory(prefix: str, directory: Path) -> Store:
+    return Store(
+        prefix,
+        lambda name, data: (directory / name).write_bytes(data),
+        lambda name: (directory / name).unlink(),
+    )
+
+
+@pytest.fixture(params=["file", "memory", "http"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """Each store in turn."""
+    match request.param:
+        case "file":
+            store = in_directory(f"{tmp_path}/", tmp_path)
+        case "memory":
+            store = Store("memory://", memory.shared.put, memory.shared.delete)
+        case _:
+            store = request.getfixturevalue("web")
+    with store.cleanup:
+        yield store
+
+
+@pytest.fixture
+def web(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """A web server only: for tests that count what was asked of it."""
+    nginx = request.getfixturevalue("nginx")
+    store = in_directory(f"{nginx.url}/", nginx.root)
+    with store.cleanup:
+        yield store
+
+
+@pytest.fixture(scope="session")
+def noise() -> bytes:
+    """Bytes that no codec makes smaller, and more than the first request of an open brings."""
+    return np.random.default_rng(20260101).bytes(600_007)
+
+
+@pytest.fixture(scope="session")
+def text() -> bytes:
+    """Lines of all lengths, most of them short."""
+    sizes = np.random.default_rng(7).geometric(1 / 40, 9_000)
+    return b"".join(b"%d:%s\n" % (n, b"x" * int(size)) for n, size in enumerate(sizes))
