@@ -134,7 +134,9 @@ class HttpDriver:
         if length == 0:
             return EmptyStream()
         if pin is not None:
-            wanted: Pin | None = pin_of(pin.size, pin.version or _hand_made(pin))
+            wanted: Pin | None = pin_of(
+                pin.size, _hand_made(pin) if pin.version is None else pin.version
+            )
         elif length is None:
             facts = ask_facts(self._client, path)
             wanted = pin_of(facts.size, facts.version)
@@ -147,6 +149,10 @@ class HttpDriver:
                 return EmptyStream()
             stop = min(stop, size)
         return fetch(self._client, path, offset, stop, wanted)
+
+    def redact(self, path: str, /) -> str:
+        """Give what may be shown of a path: a URL without userinfo, query and fragment."""
+        return redact(path)
 
     def __repr__(self) -> str:
         return f"<HttpDriver at {id(self):#x}>"

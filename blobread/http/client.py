@@ -8,6 +8,7 @@ from ..errors import (
     AuthenticationError,
     BlobError,
     BlobTimeoutError,
+    InvalidPathError,
     ProtocolError,
     TruncatedBlobError,
     UnsafeRedirectError,
@@ -93,7 +94,10 @@ class Client:
             if len(self._targets) >= _MOST_TARGETS:
                 self._targets.clear()
             subject = Subject(self.name, redact(path))
-            url = parse_url(text)
+            try:
+                url = parse_url(text)
+            except InvalidPathError as error:
+                raise InvalidPathError(str(error), driver=self.name) from None
             self.met_userinfo |= url.authorization is not None
             target = self._targets[text] = self._prepare(url, subject, is_own=True)
         return target

@@ -55,10 +55,12 @@ class Pin(NamedTuple):
 @lru_cache(64)
 def pin_of(size: int | None, version: str | None) -> Pin:
     """Return what requests and answers have to say for them to be of that size and version."""
-    kind, _, value = (version or "").partition(":")
+    if version is None:
+        return Pin(size, "", "", "")
+    kind, _, value = version.partition(":")
     if kind == "modified":
         return Pin(size, "last-modified", value, "")
-    if kind != "etag" or not value:
-        return Pin(size, "", "", "")
+    if kind != "etag":
+        value = version  # of another store: no answer is of it
     condition = f"If-Match: {value}\r\n" if _STRONG.fullmatch(value) else ""
     return Pin(size, "etag", value, condition)
