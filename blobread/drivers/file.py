@@ -9,7 +9,7 @@ import platform
 import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote_to_bytes
 from urllib.request import url2pathname
@@ -257,7 +257,7 @@ class FileDriver:
                 continue  # it was deleted meanwhile
             yield info
 
-    def _scan(self, folder: str) -> "list[Entry]":
+    def _scan(self, folder: str) -> Sequence[Entry]:
         folder = self._checked(folder or os.curdir)
         if self._below is not None:
             return self._below.scan(folder)
