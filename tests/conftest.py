@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,15 @@ http {{
 """
 
 
+# Runs a server until whoever started it closes the pipe, or dies.
+KEEPER = """\
+import subprocess, sys
+with subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+    sys.stdin.read()
+    server.terminate()
+"""
+
+
 @pytest.fixture(scope="session")
 def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
     """nginx on a loopback port, over a directory of its own."""
@@ -120,14 +130,16 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
     config.write_text(NGINX_CONFIG.format(user=user, work=work, root=root, port=port))
     log = work / "error.log"
     process = subprocess.Popen(
-        [program, "-p", str(work), "-e", str(log), "-c", str(config)], stderr=subprocess.DEVNULL
+        [sys.executable, "-c", KEEPER, program, "-p", str(work), "-e", str(log), "-c", str(config)],
+        stdin=subprocess.PIPE,
     )
+    assert process.stdin is not None
     try:
-        if not answers(port, process):
+        if not answers(port, seconds=20):
             raise RuntimeError(f"nginx does not start: {log.read_text()}")
         yield Nginx(f"http://127.0.0.1:{port}", root)
     finally:
-        process.terminate()
+        process.stdin.close()
         process.wait(timeout=10)
 
 
@@ -138,14 +150,12 @@ def free_port() -> int:
         return port
 
 
-def answers(port: int, process: subprocess.Popen[bytes]) -> bool:
-    """Wait until somebody listens on the port; False if the process has died before."""
-    while True:
-        try:
+def answers(port: int, seconds: float) -> bool:
+    """Wait until somebody listens on the port; False if nobody does within so long."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port)).close()
             return True
-        except ConnectionRefusedError:
-            pass
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=0.01)
-            return False
+        time.sleep(0.01)
+    return False

@@ -18,8 +18,8 @@ from blobread.drivers.http import HttpDriver
 from blobread.errors import BlobError, TruncatedBlobError
 
 # Every position of each of these.
-LENGTHS = [*range(1, 100), 127, 128, 129, 255, 256, 257, 511, 512, 513, 700]
-FEWER_LENGTHS = [*range(1, 40), 64, 65, 256, 257]
+LENGTHS = [*range(1, 80), 127, 128, 129, 255, 256, 257, 512, 700]
+FEWER_LENGTHS = [*range(1, 36), 64, 65, 256]
 
 # Blocks and buffers that a byte may fall between: of memory, of TLS records, of the driver's
 # first request, of a socket's buffers.

@@ -191,6 +191,24 @@ def test_answer_to_open(fault_server: FaultServer, status: int, form: str, expec
     assert case.ledger.count(fault) == 1
 
 
+@pytest.mark.parametrize("delta", [-400, -8, -1, 1, 8, 299])
+@pytest.mark.parametrize(
+    "framing",
+    [(), (Fault("chunked"),), (Fault("content_length", values=()),)],
+    ids=["length", "chunks", "no-length"],
+)
+def test_a_wrong_start_is_refused_whatever_the_length_says(
+    fault_server: FaultServer, framing: tuple[Fault, ...], delta: int
+) -> None:
+    # A Content-Length would give a wrong start away by itself.
+    start, stop = 400 + delta, min(400 + delta + LENGTH, 400 + LENGTH)
+    says = (f"bytes {start}-{stop - 1}/1000",)
+    wrong = Fault("labelled", code=206, content_range=says, start=start, stop=stop)
+    case = fault_server.case(BLOB, wrong, *framing)
+    with pytest.raises(ProtocolError):
+        read_all(HttpDriver(proxy=None).read_stream(case.url, 400, LENGTH))
+
+
 @pytest.mark.parametrize("offset", [0, 100, 400])
 @pytest.mark.parametrize("says", ["bytes {0}-{1}/1000", "bytes {0}-{1}/*"])
 @pytest.mark.parametrize("form", ["read_stream", "open"])
