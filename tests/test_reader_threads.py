@@ -278,7 +278,7 @@ def test_close_while_a_stream_gives_its_bytes_leaves_a_closed_reader(name: str) 
 
 def assert_closed(f: BlobReader) -> None:
     assert f.closed
-    uses = [f.tell, f.peek, f.readline, lambda: f.read(1), lambda: f.read(999), lambda: f.seek(0)]
+    uses: list[Callable[[], object]] = [f.tell, f.peek, f.readline, lambda: f.read(1), lambda: f.read(999), lambda: f.seek(0)]
     for use in uses:
         with pytest.raises(ValueError, match="closed"):
             use()
