@@ -58,7 +58,8 @@ class Root:
         if os.scandir not in os.supports_fd:
             with os.scandir(self._resolve(path)) as found:
                 return classify(found, follow_symlinks=False)
-        descriptor = self.open(path, os.O_RDONLY | _DIRECTORY)
+        # The dot makes of the last part one that is passed, where a link is told from a file.
+        descriptor = self.open(f"{path}/.", os.O_RDONLY | _DIRECTORY)
         try:
             with os.scandir(descriptor) as found:
                 return classify(found, follow_symlinks=False)
