@@ -105,3 +105,6 @@ class ChunkedBody(Body):
                 connection.set_timeout(_GRACE)  # of TLS, only a part of a record may be there
                 end += connection.receive_piece()
         return end == _END
+
+    def _has_surplus(self) -> bool:
+        return self._may_reuse and self._ended and bool(self._rest)

@@ -187,6 +187,15 @@ class Connection:
             return not self._poll.poll(0)
         return not select.select([sock], [], [], 0)[0]
 
+    def has_surplus(self) -> bool:
+        """Tell whether what can be received of a connection that is not quiet is bytes."""
+        if isinstance(self._sock, ssl.SSLSocket):
+            return self._sock.pending() > 0  # the rest may be a goodbye
+        try:
+            return bool(self._sock.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
     @property
     def is_inherited(self) -> bool:
         """Whether the socket is shared with the process that this one is a fork of."""

@@ -7,14 +7,16 @@ import time
 
 from .connection import Connection, Route
 
-__all__ = ["close_idle", "give", "take"]
+__all__ = ["close_idle", "distrust", "give", "take"]
 
 _LONGEST_IDLE = 60.0  # seconds; most servers and balancers hang up after that, some in mid-request
 _IDLE_PER_ROUTE = 128
 _IDLE = 256
+_MOST_DISTRUSTED = 1024
 
 _lock = threading.Lock()
 _idle: dict[Route, list[Connection]] = {}
+_distrusted: set[Route] = set()
 _count = 0
 _next_sweep = 0.0
 
@@ -32,10 +34,26 @@ def take(route: Route) -> Connection | None:
                 return None
             connection = waiting.pop()
             _count -= 1
-        if time.monotonic() - connection.idle_since < _LONGEST_IDLE and connection.is_quiet():
-            connection.reused = True
-            return connection
+        is_old = time.monotonic() - connection.idle_since >= _LONGEST_IDLE
+        if connection.is_quiet():
+            if not is_old:
+                connection.reused = True
+                return connection
+        elif connection.has_surplus():
+            distrust(route)
         connection.close()
+
+
+def distrust(route: Route) -> None:
+    """Use no connection of a route twice: what its server once sent unasked, it may send again.
+
+    Nothing in HTTP/1.1 tells such bytes from the answer to the next request, should they come
+    just after it was sent.
+    """
+    with _lock:
+        if len(_distrusted) >= _MOST_DISTRUSTED:
+            _distrusted.clear()
+        _distrusted.add(route)
 
 
 def give(connection: Connection) -> None:
@@ -44,6 +62,9 @@ def give(connection: Connection) -> None:
     now = time.monotonic()
     connection.idle_since = now
     surplus: list[Connection] = []
+    if connection.route in _distrusted:
+        connection.close()
+        return
     with _lock:
         if now >= _next_sweep:
             _sweep(now, surplus)

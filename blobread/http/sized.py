@@ -36,3 +36,6 @@ class SizedBody(Body):
 
     def _is_spent(self, connection: Connection) -> bool:
         return self._wire == len(self._rest)
+
+    def _has_surplus(self) -> bool:
+        return self._may_reuse and self._wire < len(self._rest)

@@ -164,8 +164,10 @@ class Body:
             raise
         if is_spent:
             pool.give(connection)
-        else:
-            connection.close()
+            return
+        if self._has_surplus():
+            pool.distrust(connection.route)
+        connection.close()
 
     def _fail(self, connection: Connection, error: BaseException) -> BaseException:
         """Give the connection up, for none can tell what is next on it; say what to raise."""
@@ -223,6 +225,10 @@ class Body:
     @abstractmethod
     def _is_spent(self, connection: Connection) -> bool:
         """Tell, without waiting, whether all of the answer was received, and nothing after it."""
+
+    def _has_surplus(self) -> bool:
+        """Tell whether bytes came that are no part of the answer."""
+        return False
 
 
 def _closed() -> ValueError:
