@@ -4,7 +4,6 @@ import inspect
 import os
 import re
 from collections.abc import Callable
-from importlib.metadata import EntryPoints, entry_points
 from typing import Any
 
 from .driver import StorageDriver
@@ -79,7 +78,9 @@ def _checked(url: Any) -> str:
 def _factory(scheme: str) -> Factory:
     if scheme not in _factories:
         # Looked up now and not at import: it reads the metadata of every installed package.
-        installed = _entries()
+        from importlib.metadata import entry_points
+
+        installed = entry_points(group="blobread.drivers")
         if scheme not in installed.names:
             known = ", ".join(sorted(_factories.keys() | installed.names))
             raise InvalidPathError(
@@ -88,10 +89,6 @@ def _factory(scheme: str) -> Factory:
             )
         register_scheme(scheme, installed[scheme].load())
     return _factories[scheme]
-
-
-def _entries() -> EntryPoints:
-    return entry_points(group="blobread.drivers")
 
 
 def _made(
