@@ -14,7 +14,7 @@ setup(
             Extension(
                 "blobread._reader",
                 ["blobread/_reader.pyx"],
-                depends=["blobread/_pread.h"],
+                depends=["blobread/_pread.h", "blobread/_source.pxi", "blobread/_buffer.pxi"],
                 define_macros=macros,
             )
         ],

@@ -1,0 +1,204 @@
+"""What a reader keeps of the blob, and how much it brings when that is not what is asked for."""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy
+
+cdef extern from "Python.h":
+    char *PyByteArray_AS_STRING(object array)
+    object PyByteArray_FromStringAndSize(const char *data, Py_ssize_t size)
+
+# In bytes. Measured on hot files and on loopback sockets; bench/ has the programs.
+cdef Py_ssize_t PAGE = 4 << 10              # the least fill of a local file
+cdef Py_ssize_t BLOCK = 16 << 10            # a lone read of a stream is aligned to it, and takes two
+cdef Py_ssize_t DIRECT = 64 << 10           # from here on a read goes past the buffer
+cdef Py_ssize_t LOCAL_DIRECT = 16 << 10     # and from here for a file, where a pread is cheaper than a copy
+cdef Py_ssize_t NEAR = 128 << 10            # misses that are no further apart belong together
+cdef int64_t CREDIT = 1 << 20               # see _Buffer.plan()
+
+
+@cython.final
+cdef class _Buffer:
+    """The bytes around the position: of its own, or lent by the engine."""
+
+    cdef _Source source
+
+    cdef char *base             # base[0:filled] are the blob's bytes from `base_at` on
+    cdef int64_t base_at
+    cdef Py_ssize_t filled      # 0 while it is being filled
+
+    cdef object memory          # the bytearray that `base` points into
+    cdef object lender          # or the engine's view that it points into,
+    cdef Py_buffer lent         # held by this
+
+    cdef Py_ssize_t limit       # most bytes of a fill
+    cdef Py_ssize_t last        # bytes of the last fill; 0 after a lone read
+    cdef int64_t miss_from      # what the last miss brought
+    cdef int64_t miss_to
+    cdef int64_t hits           # since then
+    cdef int64_t credit
+
+    cdef int64_t seen_from      # which part of the buffer was handed out
+    cdef int64_t seen_to
+
+    def __cinit__(self, _Source source, Py_ssize_t limit):
+        self.source = source
+        self.limit = limit
+        self.credit = CREDIT
+
+    cdef bint holds(self, int64_t at) noexcept:
+        return self.base_at <= at < self.base_at + self.filled
+
+    cdef Py_ssize_t copy(self, char *to, Py_ssize_t count, int64_t at) noexcept:
+        """Copy what is here from `at` on, at most `count` bytes; gives how many."""
+        if not self.holds(at):
+            return 0
+        count = min(count, self.filled - (at - self.base_at))
+        memcpy(to, self.base + (at - self.base_at), count)
+        return count
+
+    cdef Py_ssize_t fill(self, int64_t at) except -1:
+        """Have bytes from `at` on here, by one read of the driver if it may be; gives how many, 0 at the end."""
+        cdef int64_t start
+        cdef Py_ssize_t size
+        if not self.source.clamp(at, 1) or not self.source.ready(at, 2 * BLOCK):
+            return 0
+        if self.source.borrow is not None:
+            return self.borrow(at)
+        size = self.plan(at, 1, True, &start)
+        return self.refill(at, start, size)
+
+    cdef Py_ssize_t read(self, char *to, Py_ssize_t count, int64_t at, object owner, bint once) except -1:
+        """Bring `count` bytes from `at` on to the start of `owner`, which lies at `to`; fewer only at the end.
+
+        They pass through here or go past. With `once` at most one read of the driver is made, and what it gives
+        is enough.
+        """
+        cdef Py_ssize_t done = self.copy(to, count, at)
+        cdef Py_ssize_t got, size
+        cdef int64_t here, start
+        if once and done:
+            return done
+        while done < count:
+            here = at + done
+            if not self.source.ready(here, count - done):
+                break
+            if self.source.borrow is not None and (count - done < DIRECT or self.source.fill_at is None):
+                got = self.borrow(here)
+            else:
+                size = self.plan(here, count - done, False, &start)
+                if size == 0:
+                    got = self.source.fill(to + done, owner, done, count, here, once)
+                    self.note_miss(here, got)
+                    return done + got
+                got = self.refill(here, start, size)
+            if got == 0:
+                break
+            done += self.copy(to + done, count - done, here)
+            if once:
+                break
+        return done
+
+    cdef Py_ssize_t plan(self, int64_t at, Py_ssize_t count, bint buffered, int64_t *start) noexcept:
+        """How many bytes a miss at `at` shall bring here, and from where on; 0: none, it goes past.
+
+        Reads that run on double the fill. So do reads that cluster, but these may be about to go elsewhere: a local
+        fill is paid from a credit that hits earn, as a hit saves about the time in which a page is copied. A lone
+        read brings what was asked for: a pread of 64 bytes costs less than any fill.
+        """
+        cdef bint local = self.source.descriptor >= 0
+        cdef bint forward = at >= self.miss_to
+        cdef int64_t apart = at - self.miss_to if forward else self.miss_from - at
+        cdef Py_ssize_t size = 0
+        if not buffered and (count >= DIRECT or count >= self.limit or (local and count >= LOCAL_DIRECT)):
+            return 0
+        self.credit = min(self.credit + self.hits * PAGE + 64, CREDIT)
+        self.hits = 0
+        start[0] = at
+        if at == self.miss_to:
+            size = max(2 * self.last, 2 * (PAGE if local else BLOCK))
+        elif apart <= NEAR and self.source.total >= 0:
+            size = min(max(2 * self.last, PAGE if local else 2 * BLOCK), self.limit)
+            if local and self.credit < size:
+                size = 0
+            else:
+                if local:
+                    self.credit -= size
+                # A cluster has bytes on both sides of the read; more of them ahead if it moves ahead.
+                start[0] = max(0, at - (size // 4 if forward else size // 2)) // PAGE * PAGE
+        elif not local:
+            size = 2 * BLOCK
+            start[0] = at // BLOCK * BLOCK
+        self.last = min(size, self.limit)
+        if size == 0 and buffered:
+            size = max(count, PAGE)
+        size = min(size, self.limit)
+        if size and (start[0] + size < at + count or self.source.total < 0):
+            start[0] = at
+        return size
+
+    cdef Py_ssize_t refill(self, int64_t at, int64_t start, Py_ssize_t size) except -1:
+        """Bring the bytes [start, start + size), or as many as one read gives, but some from `at` on.
+
+        Gives how many there are from `at` on; 0 is the end of the blob.
+        """
+        cdef _Source source = self.source
+        cdef Py_ssize_t got = 0
+        cdef Py_ssize_t more
+        if source.stream is not None and source.descriptor < 0 and start < source.stream_at <= at:
+            start = source.stream_at    # the stream is nearer than the block's edge
+        size = source.clamp(start, size)
+        self.drop()
+        if self.memory is None or len(self.memory) < size:
+            self.memory = PyByteArray_FromStringAndSize(NULL, size)
+        self.base = PyByteArray_AS_STRING(self.memory)
+        while got <= at - start:
+            more = source.fill(self.base + got, self.memory, got, size, start + got, True)
+            if more == 0:
+                break
+            got += more
+        self.base_at = start
+        self.filled = got
+        self.seen_from = self.seen_to = at
+        self.note_miss(start, got)
+        return max(0, start + got - at)
+
+    cdef Py_ssize_t borrow(self, int64_t at) except -1:
+        """Hold what the engine has read ahead."""
+        self.drop()
+        lender = self.source.borrowed(at)
+        try:
+            PyObject_GetBuffer(lender, &self.lent, PyBUF_SIMPLE)
+        except BaseException:
+            lender.release()
+            raise
+        self.lender = lender
+        self.base = <char *>self.lent.buf
+        self.base_at = at
+        self.filled = self.source.clamp(at, self.lent.len)
+        self.seen_from = self.seen_to = at
+        self.source.fetched += self.filled
+        return self.filled
+
+    cdef int note_miss(self, int64_t at, Py_ssize_t got) noexcept:
+        self.miss_from = at
+        self.miss_to = at + got
+        self.source.note_run(at, got)
+        return 0
+
+    cdef int note_seen(self, int64_t position) noexcept:
+        """Before the position moves away: what lies before it was handed out."""
+        if self.seen_to < position <= self.base_at + self.filled:
+            self.seen_to = position
+        return 0
+
+    cdef int drop(self) except -1:
+        """Hold nothing, and give back what was lent."""
+        if self.filled:
+            self.source.wasted += self.filled - (self.seen_to - self.seen_from)
+        self.filled = 0
+        if self.lender is not None:
+            PyBuffer_Release(&self.lent)
+            lender, self.lender = self.lender, None
+            lender.release()
+        return 0

@@ -1,0 +1,444 @@
+"""Where a reader's bytes come from: a descriptor, a stream, or an engine; whatever its driver has.
+
+It is handed a driver and asks it for bytes; it knows no store, no network and no threads of its own. Its cursor's
+stream is used by one call at a time (the reader sees to that); positional reads have streams of their own.
+"""
+
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.exc cimport PyErr_CheckSignals
+from libc.errno cimport EINTR
+from libc.stdint cimport INT64_MAX, int64_t
+
+import io
+import os
+import warnings
+
+from .driver import BlobInfo
+from .errors import BlobChangedError, BlobError, PathNotFoundError, ProtocolError, TruncatedBlobError
+
+cdef extern from "_pread.h":
+    long long blobread_pread(int fd, void *to, size_t count, long long offset) nogil
+
+cdef Py_ssize_t PIECE = 64 << 20    # of one pread: the longest that a signal waits
+cdef Py_ssize_t SKIP = 256 << 10    # so far ahead, reading on is cheaper than a new request
+
+
+@cython.final
+cdef class _Target:
+    """Memory as plain bytes, for a stream to fill: the caller's, or that of a bytes object in the making.
+
+    A view of it that a stream keeps holds the memory alive: it can be late, but never write into freed memory.
+    """
+
+    cdef Py_buffer source
+    cdef object result
+    cdef char *to
+    cdef Py_ssize_t size
+
+    def __cinit__(self, owner):
+        if type(owner) is bytes:
+            self.result = owner
+            self.to = PyBytes_AS_STRING(owner)
+            self.size = len(owner)
+            return
+        PyObject_GetBuffer(owner, &self.source, PyBUF_WRITABLE)
+        self.to = <char *>self.source.buf
+        self.size = self.source.len
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.to, self.size, 0, flags)
+
+    def __dealloc__(self):
+        if self.result is None and self.source.buf is not NULL:
+            PyBuffer_Release(&self.source)
+
+
+cdef object window(object owner, Py_ssize_t start, Py_ssize_t stop):
+    """A view of the bytes [start, stop) of `owner`, to be released after use."""
+    whole = memoryview(_Target(owner))
+    if start == 0 and stop == whole.nbytes:
+        return whole
+    part = whole[start:stop]
+    whole.release()
+    return part
+
+
+cdef Py_ssize_t checked(object got, Py_ssize_t most, str what) except -1:
+    """No length that Python code returns is believed."""
+    if not isinstance(got, int):
+        raise ProtocolError(f"{what} returned {type(got).__name__}, which is no length")
+    if not 0 <= got <= most:
+        raise ProtocolError(f"{what} returned invalid length {got} (should have been between 0 and {most})")
+    return got
+
+
+@cython.final
+cdef class _Source:
+    """A blob of a driver, at the version of its creation; see `BlobReader` for the parameters."""
+
+    cdef readonly object driver
+    cdef readonly str path
+    cdef readonly object info
+
+    cdef int64_t total          # size in bytes; -1: unknown until the end was read
+    cdef bint closed
+    cdef bint missing_is_eof
+
+    cdef object borrow          # the engine's methods, or None
+    cdef object fill_at
+
+    cdef object stream          # the one that the cursor reads on
+    cdef int descriptor         # of that stream; -1: it is read by its readinto()
+    cdef int64_t stream_at
+    cdef int64_t stream_left    # -1: it did not say how long it is
+    cdef set side               # streams of positional reads that are under way
+
+    cdef int64_t run_to         # where the bytes end that the cursor asked for last
+    cdef int64_t run            # and how many came one behind the other
+
+    cdef int64_t requests
+    cdef int64_t fetched
+    cdef int64_t wasted
+    cdef int64_t connections
+
+    def __cinit__(self, driver, path, info, bint missing_is_eof):
+        self.driver = driver
+        self.path = path
+        self.info = info
+        self.missing_is_eof = missing_is_eof
+        self.total = -1
+        self.descriptor = -1
+        self.stream_left = -1
+        self.borrow = getattr(driver, "borrow", None)
+        self.fill_at = getattr(driver, "readinto_at", None)
+
+    cdef object open_first(self):
+        """Ask for the info, and for the first bytes with it where the driver has both in one request."""
+        if not hasattr(self.driver, "open"):
+            self.info = self._stat()
+            return self.info
+        try:
+            self.info, stream = self.driver.open(self.path)
+        except PathNotFoundError:
+            if not self.missing_is_eof:
+                raise
+            self.info = BlobInfo(self.path, 0)
+            return self.info
+        self.requests = 1
+        if self.borrow is None:
+            self.adopt(stream, 0, -1)
+        else:
+            stream.close()      # the engine keeps the first bytes itself
+        return self.info
+
+    def _stat(self):
+        try:
+            return self.driver.stat(self.path)
+        except PathNotFoundError:
+            if not self.missing_is_eof:
+                raise
+            return BlobInfo(self.path, 0)
+
+    # ---- what the buffer and the reader ask of it -------------------------------------------------------------
+
+    cdef Py_ssize_t clamp(self, int64_t at, Py_ssize_t count) noexcept:
+        """How many of `count` bytes (-1: of all) the blob has from `at` on."""
+        if self.total < 0:
+            return count
+        if at >= self.total:
+            return 0
+        if count < 0 or count > self.total - at:
+            return self.total - at
+        return count
+
+    cdef bint ready(self, int64_t at, int64_t least) except -1:
+        """Have something to ask for bytes; False where a missing blob is to be read as its end."""
+        return self.stream is not None or self.fill_at is not None or self.borrow is not None or self.ask(at, least)
+
+    cdef Py_ssize_t fill(
+        self, char *to, object owner, Py_ssize_t start, Py_ssize_t stop, int64_t at, bint once
+    ) except -1:
+        """Bring bytes from `at` on into [start, stop) of `owner`, which lie at `to`; fewer only at the end.
+
+        With `once` a single read of a stream is enough.
+        """
+        cdef Py_ssize_t done = start
+        cdef Py_ssize_t got
+        if self.fill_at is not None:
+            return self.engine_into(owner, start, stop, at)
+        if self.descriptor >= 0:
+            return self.pread(to, stop - start, at)
+        while done < stop:
+            got = self.stream_into(owner, done, stop, at + done - start)
+            done += got
+            if got == 0 or once:
+                break
+            PyErr_CheckSignals()
+        return done - start
+
+    cdef object borrowed(self, int64_t at):
+        """What the engine has read ahead, from `at` on."""
+        self.requests += 1
+        part = self.borrow(self.path, at, self.info)
+        if self.closed or len(part) == 0:
+            part.release()
+            self.check_open()
+            raise self.failure(TruncatedBlobError, f"borrow() gave nothing at offset {at} of {self.total}")
+        return part
+
+    cdef int note_run(self, int64_t at, Py_ssize_t got) noexcept:
+        """Remember what the cursor was given, to see whether its reads run on."""
+        self.run = self.run + got if at == self.run_to else got
+        self.run_to = at + got
+        return 0
+
+    cdef int check_open(self) except -1:
+        if self.closed:
+            raise ValueError("I/O operation on closed file.")
+        return 0
+
+    cdef int wake(self) except -1:
+        """End the reads of streams that are under way in other threads, once the source is closed.
+
+        A descriptor is not closed here: its number could be another file's before a pread has come to its end.
+        """
+        if self.stream is not None and self.descriptor < 0:
+            self.stream.close()
+        for stream in list(self.side or ()):
+            stream.close()
+        return 0
+
+    cdef int drop_stream(self) except -1:
+        stream, self.stream = self.stream, None
+        self.descriptor = -1
+        self.stream_left = -1
+        if stream is not None:
+            try:
+                stream.close()
+            except Exception as exc:
+                # The bytes are delivered or an error is on its way already: this one must not hide it.
+                warnings.warn(f"closing a stream of {self.shown()!r} failed: {exc}", RuntimeWarning, stacklevel=2)
+        return 0
+
+    cdef int after_fork(self) except -1:
+        """In a child: a connection is the parent's; a descriptor that is read at positions can be shared."""
+        self.side = None
+        if self.descriptor < 0:
+            self.drop_stream()
+        return 0
+
+    cdef str shown(self):
+        """The path as it may be printed: a signed URL has secrets in its query."""
+        redact = getattr(self.driver, "redact", None)
+        return self.path if redact is None else redact(self.path)
+
+    cdef object failure(self, object kind, str message):
+        return kind(message, driver=self.driver.name, path=self.shown())
+
+    # ---- a descriptor -----------------------------------------------------------------------------------------
+
+    cdef Py_ssize_t pread(self, char *to, Py_ssize_t count, int64_t at) except -1:
+        """Fill all of `to`."""
+        cdef Py_ssize_t done = 0
+        cdef Py_ssize_t piece
+        cdef long long got
+        cdef int fd = self.descriptor
+        while True:
+            piece = min(count - done, PIECE)
+            with nogil:
+                got = blobread_pread(fd, to + done, piece, at + done)
+            self.requests += 1
+            if got > 0:
+                done += got
+                self.fetched += got
+                if done == count:
+                    return done
+            elif got == 0:
+                raise self.failure(
+                    BlobChangedError, f"ends at {at + done} bytes now, and had {self.total} when it was opened"
+                )
+            elif got != -EINTR:
+                raise BlobError(os.strerror(-got), driver=self.driver.name, path=self.shown(), errno=-got)
+            PyErr_CheckSignals()
+            self.check_open()
+
+    # ---- the stream of the cursor -----------------------------------------------------------------------------
+
+    cdef bint ask(self, int64_t at, int64_t least) except -1:
+        """Open a stream of the pinned version at `at`, for `least` bytes or more; see of what kind it is.
+
+        Gives False where a missing blob is to be read as its end.
+        """
+        cdef int64_t length = -1
+        if self.total >= 0:
+            # Reads that run on ask for twice what they have had: few requests, and little too much.
+            length = max(least, 2 * self.run) if at == self.run_to else least
+            length = min(length, self.total - at)
+        elif at > 0:
+            raise io.UnsupportedOperation("the size of this blob is unknown: it can only be read on, once")
+        self.requests += 1
+        try:
+            stream = self.driver.read_stream(self.path, at, None if length < 0 else length, pin=self.info)
+        except PathNotFoundError:
+            if not self.missing_is_eof:
+                raise
+            return False
+        if self.stream is not None:
+            stream.close()      # a positional read of another thread has brought the descriptor meanwhile
+            return True
+        self.adopt(stream, at, length)
+        return True
+
+    cdef int adopt(self, object stream, int64_t at, int64_t length) except -1:
+        self.stream = stream
+        self.stream_at = at
+        self.stream_left = length
+        descriptor = getattr(stream, "descriptor", None)
+        self.descriptor = -1 if descriptor is None else descriptor
+        if getattr(stream, "new_connection", False):
+            self.connections += 1
+        return 0
+
+    cdef Py_ssize_t receive(self, object stream, object owner, Py_ssize_t start, Py_ssize_t stop) except -1:
+        """One readinto() of a stream into the bytes [start, stop) of `owner`."""
+        view = window(owner, start, stop)
+        try:
+            got = checked(stream.readinto(view), stop - start, "readinto()")
+        except Exception:
+            self.check_open()       # close() in another thread is what ended it
+            raise
+        finally:
+            view.release()
+        self.check_open()
+        self.fetched += got
+        return got
+
+    cdef Py_ssize_t advance(self, object owner, Py_ssize_t start, Py_ssize_t stop) except -1:
+        """One read of the cursor's stream, which is dropped when it fails or is used up."""
+        cdef Py_ssize_t got
+        if 0 < self.stream_left < stop - start:
+            stop = start + self.stream_left
+        try:
+            got = self.receive(self.stream, owner, start, stop)
+        except BaseException:
+            self.drop_stream()
+            raise
+        self.stream_at += got
+        if self.stream_left > 0:
+            self.stream_left -= got
+            if self.stream_left == 0:
+                self.drop_stream()
+        return got
+
+    cdef Py_ssize_t stream_into(self, object owner, Py_ssize_t start, Py_ssize_t stop, int64_t at) except -1:
+        """One read of a stream from `at` on, into the bytes [start, stop) of `owner`; 0 is the end of the blob."""
+        cdef Py_ssize_t got
+        cdef bint fresh = False
+        stop = start + self.clamp(at, stop - start)
+        while True:
+            if not self.at_hand(at):
+                self.drop_stream()
+                if self.clamp(at, 1) == 0:
+                    return 0        # the end came on the way here
+                if not self.ask(at, stop - start):
+                    return 0
+                fresh = True
+            got = self.advance(owner, start, stop)
+            if got:
+                return got
+            if self.total < 0:
+                # It was the only stream of a blob whose size was unknown: now it is known.
+                self.drop_stream()
+                self.total = at
+                return 0
+            if fresh or self.stream_left > 0:
+                self.drop_stream()
+                raise self.failure(TruncatedBlobError, f"the stream ended at offset {at} of {self.total}")
+            # What came when the blob was opened is used up; such a stream does not say how long it is.
+            self.drop_stream()
+
+    cdef bint at_hand(self, int64_t at) except -1:
+        """Whether the stream is at `at`, or so near before it that reading on brought it there."""
+        cdef Py_ssize_t got
+        cdef int64_t skip
+        if self.stream is None:
+            return False
+        skip = at - self.stream_at
+        if skip < 0 or (skip > SKIP and self.total >= 0) or 0 < self.stream_left <= skip:
+            return False
+        if skip == 0:
+            return True
+        scratch = bytearray(min(skip, SKIP))
+        while self.stream_at < at:
+            got = self.advance(scratch, 0, min(at - self.stream_at, len(scratch)))
+            if got == 0:
+                if self.total < 0:
+                    self.total = self.stream_at
+                return False
+            self.wasted += got
+            PyErr_CheckSignals()
+        return True
+
+    # ---- the engine -------------------------------------------------------------------------------------------
+
+    cdef Py_ssize_t engine_into(self, object owner, Py_ssize_t start, Py_ssize_t stop, int64_t at) except -1:
+        """Have the engine fill the bytes [start, stop) of `owner`."""
+        cdef Py_ssize_t got
+        view = window(owner, start, stop)
+        self.requests += 1
+        try:
+            got = checked(self.fill_at(self.path, view, at, self.info), stop - start, "readinto_at()")
+        except Exception:
+            self.check_open()
+            raise
+        finally:
+            view.release()
+        self.check_open()
+        self.fetched += got
+        if got != stop - start:
+            raise self.failure(
+                TruncatedBlobError, f"readinto_at() filled {got} of {stop - start} bytes at offset {at}"
+            )
+        return got
+
+    # ---- positional reads -------------------------------------------------------------------------------------
+
+    cdef Py_ssize_t fill_at_offset(self, char *to, Py_ssize_t count, int64_t at, object owner) except -1:
+        """Fill the first `count` bytes of `owner`, which lie at `to`; safe from many threads at once."""
+        cdef Py_ssize_t done = 0
+        cdef Py_ssize_t got
+        if self.fill_at is not None:
+            return self.engine_into(owner, 0, count, at)
+        if self.descriptor >= 0:
+            return self.pread(to, count, at)
+        self.requests += 1
+        try:
+            stream = self.driver.read_stream(self.path, at, count, pin=self.info)
+        except PathNotFoundError:
+            if not self.missing_is_eof:
+                raise
+            return 0
+        if self.stream is None and not self.closed and getattr(stream, "descriptor", None) is not None:
+            self.adopt(stream, at, -1)
+            return self.pread(to, count, at)
+        if getattr(stream, "new_connection", False):
+            self.connections += 1
+        if self.side is None:
+            self.side = set()
+        side = self.side
+        side.add(stream)
+        try:
+            self.check_open()
+            while done < count:
+                got = self.receive(stream, owner, done, count)
+                if got == 0:
+                    raise self.failure(
+                        TruncatedBlobError, f"the stream ended at offset {at + done} of {self.total}"
+                    )
+                done += got
+                PyErr_CheckSignals()
+            return done
+        finally:
+            side.discard(stream)
+            stream.close()
