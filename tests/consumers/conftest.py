@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Nginx
 
 import blobread
 from blobread.drivers import memory
@@ -45,24 +46,30 @@ def in_directory(prefix: str, directory: Path) -> Store:
     )
 
 
-@pytest.fixture(params=["file", "memory", "http"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """Each store in turn."""
+# Of a module: what starts the web server comes before what looks for open descriptors in a test.
+@pytest.fixture(scope="module", params=["file", "memory", "http"])
+def place(request: pytest.FixtureRequest) -> Callable[[Path], Store]:
     match request.param:
         case "file":
-            store = in_directory(f"{tmp_path}/", tmp_path)
+            return lambda directory: in_directory(f"{directory}/", directory)
         case "memory":
-            store = Store("memory://", memory.shared.put, memory.shared.delete)
+            return lambda _: Store("memory://", memory.shared.put, memory.shared.delete)
         case _:
-            store = request.getfixturevalue("web")
+            nginx = request.getfixturevalue("nginx")
+            return lambda _: in_directory(f"{nginx.url}/", nginx.root)
+
+
+@pytest.fixture
+def store(place: Callable[[Path], Store], tmp_path: Path) -> Iterator[Store]:
+    """Each store in turn."""
+    store = place(tmp_path)
     with store.cleanup:
         yield store
 
 
 @pytest.fixture
-def web(request: pytest.FixtureRequest) -> Iterator[Store]:
+def web(nginx: Nginx) -> Iterator[Store]:
     """A web server only: for tests that count what was asked of it."""
-    nginx = request.getfixturevalue("nginx")
     store = in_directory(f"{nginx.url}/", nginx.root)
     with store.cleanup:
         yield store
