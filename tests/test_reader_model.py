@@ -299,14 +299,20 @@ def unreliable_driver(kind: type[OneBlob], data: bytes, seed: int) -> OneBlob:
 DRIVERS = ["memory", "file", "http", "short", "unreliable", "unreliable, opened"]
 
 
-@pytest.fixture(params=DRIVERS)
+@pytest.fixture(scope="module", params=DRIVERS)
 def kind(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
 
 
+@pytest.fixture(scope="module")
+def server(kind: str, request: pytest.FixtureRequest) -> Nginx | None:
+    """nginx, started only where it is needed."""
+    return request.getfixturevalue("nginx") if kind == "http" else None
+
+
 @pytest.fixture
-def opener(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+def opener(kind: str, server: Nginx | None, tmp_path: Path) -> Opener:
     def blob_below(root: Path, data: bytes) -> str:
         name = f"model-{BLOBS.index(data)}"
         if not (root / name).exists():
@@ -320,7 +326,8 @@ def opener(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
         return blobread.open(tmp_path / blob_below(tmp_path, data), buffer_size=buffer_size)
 
     def open_http(data: bytes, buffer_size: BufferSize, seed: int) -> BlobReader:
-        url = f"{nginx.url}/{blob_below(nginx.root, data)}"
+        assert server is not None
+        url = f"{server.url}/{blob_below(server.root, data)}"
         return blobread.open(url, buffer_size=buffer_size)
 
     def open_short(data: bytes, buffer_size: BufferSize, seed: int) -> BlobReader:
@@ -335,8 +342,6 @@ def opener(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
         opened = OneBlobOpened if kind.endswith("opened") else OneBlob
         return BlobReader(unreliable_driver(opened, data, seed), "path", buffer_size=buffer_size)
 
-    if kind == "http":
-        nginx: Nginx = request.getfixturevalue("nginx")
     return {
         "memory": open_memory,
         "file": open_file,

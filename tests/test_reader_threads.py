@@ -23,11 +23,23 @@ DATA = random.Random(3).randbytes(1 << 20)
 LARGE = 64 << 20
 
 
-@pytest.fixture(params=["memory", "file", "file with info", "http", "short"])
-def reader(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlobReader]:
+@pytest.fixture(scope="module", params=["memory", "file", "file with info", "http", "short"])
+def kind(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="module")
+def server(kind: str, request: pytest.FixtureRequest) -> Nginx | None:
+    """nginx, started only where it is needed."""
+    return request.getfixturevalue("nginx") if kind == "http" else None
+
+
+@pytest.fixture
+def reader(kind: str, server: Nginx | None, tmp_path: Path) -> Iterator[BlobReader]:
     path = tmp_path / "blob"
     path.write_bytes(DATA)
-    match request.param:
+    match kind:
         case "memory":
             opened = BlobReader(MemoryDriver({"path": DATA}), "path")
         case "file":
@@ -35,9 +47,9 @@ def reader(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlobReade
         case "file with info":
             opened = BlobReader(FileDriver(), str(path), info=blobread.stat(path))
         case "http":
-            nginx: Nginx = request.getfixturevalue("nginx")
-            (nginx.root / "threads").write_bytes(DATA)
-            opened = blobread.open(f"{nginx.url}/threads")
+            assert server is not None
+            (server.root / "threads").write_bytes(DATA)
+            opened = blobread.open(f"{server.url}/threads")
         case _:
             opened = BlobReader(OneBlob(DATA, at_most(3000)), "path")
     with opened:
@@ -278,7 +290,14 @@ def test_close_while_a_stream_gives_its_bytes_leaves_a_closed_reader(name: str) 
 
 def assert_closed(f: BlobReader) -> None:
     assert f.closed
-    uses: list[Callable[[], object]] = [f.tell, f.peek, f.readline, lambda: f.read(1), lambda: f.read(999), lambda: f.seek(0)]
+    uses: list[Callable[[], object]] = [
+        f.tell,
+        f.peek,
+        f.readline,
+        lambda: f.read(1),
+        lambda: f.read(999),
+        lambda: f.seek(0),
+    ]
     for use in uses:
         with pytest.raises(ValueError, match="closed"):
             use()
