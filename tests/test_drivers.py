@@ -18,7 +18,7 @@ pytest.register_assert_rewrite("blobread.testing")
 from blobread.drivers.file import FileDriver
 from blobread.drivers.http import HttpDriver
 from blobread.drivers.memory import MemoryDriver
-from blobread.testing import NAMES, BlobStore, DriverSuite
+from blobread.testing import BlobStore, DriverSuite
 
 
 class Directory:
@@ -86,9 +86,9 @@ def website(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, st
 
 # Windows and macOS take these two for one name, and Windows takes no dot at the end of one.
 NAMES_OF_FILES = (
-    NAMES
+    DriverSuite.names
     if sys.platform == "linux"
-    else tuple(name for name in NAMES if not name.startswith(("Docker/", "abc./")))
+    else tuple(name for name in DriverSuite.names if not name.startswith(("Docker/", "abc./")))
 )
 # Windows has names like these, and says of one that is too long that it is not there.
 UNNAMEABLE = () if os.name == "nt" else ("\ud800", "x" * 5000)
