@@ -18,6 +18,9 @@ from faults import FaultServer
 
 pytest_plugins = ["no_skip"]
 
+# Before it is imported: then its assertions say what they compared.
+pytest.register_assert_rewrite("blobread.testing")
+
 DESCRIPTORS = Path("/proc/self/fd")
 FAILED = pytest.StashKey[bool]()
 

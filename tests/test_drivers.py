@@ -11,10 +11,6 @@ from urllib.parse import quote
 import pytest
 from conftest import Nginx
 
-# Before it is imported: then its assertions say what they compared.
-pytest.register_assert_rewrite("blobread.testing")
-
-# ruff: noqa: E402
 from blobread.drivers.file import FileDriver
 from blobread.drivers.http import HttpDriver
 from blobread.drivers.memory import MemoryDriver
