@@ -303,16 +303,14 @@ def test_the_first_address_that_answers_is_taken(
     jammed = fault_server.listen()
     jammed.jam()
     found = addresses(("127.0.0.1", 1), jammed.address, fault_server.origin.address)
-    monkeypatch.setattr(dialling.socket, "getaddrinfo", found)
+    monkeypatch.setattr(socket, "getaddrinfo", found)
     with dial("several.example", 80, time.monotonic() + 10) as sock:
         assert sock.getpeername() == fault_server.origin.address
         assert sock.getblocking() and sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_the_first_failure_is_told_when_no_address_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        dialling.socket, "getaddrinfo", addresses(("127.0.0.1", 1), ("127.0.0.1", 2))
-    )
+    monkeypatch.setattr(socket, "getaddrinfo", addresses(("127.0.0.1", 1), ("127.0.0.1", 2)))
     with pytest.raises(ConnectionRefusedError):
         dial("several.example", 80, time.monotonic() + 10)
 

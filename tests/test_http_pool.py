@@ -6,6 +6,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 
 import pytest
 from faults import Blob, Case, Fault, FaultServer, When
@@ -241,8 +242,8 @@ def test_connections_of_other_routes_are_never_taken() -> None:
 
 def test_idle_connections_are_dropped_when_they_are_old(monkeypatch: pytest.MonkeyPatch) -> None:
     (old, end_1), (other, end_2), (fresh, end_3) = make_pair(1), make_pair(2), make_pair(3)
-    now = pool.time.monotonic()
-    monkeypatch.setattr(pool.time, "monotonic", lambda: now)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     pool.give(old)
     pool.give(other)
     now += 61.0

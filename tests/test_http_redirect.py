@@ -30,7 +30,9 @@ def test_a_redirect_to_another_origin_gets_none_of_the_headers(
     other = fault_server.listen("127.0.0.2")
     case = fault_server.case(BLOB)
     home = case.base.removeprefix("http://")
-    case.add(Fault("redirect", to=other.url + case.path, code=code, times=EVER, when=When(host=home)))
+    case.add(
+        Fault("redirect", to=other.url + case.path, code=code, times=EVER, when=When(host=home))
+    )
     http = HttpDriver(headers=SECRETS)
     info, stream = http.open(case.url)
     assert read_all(stream) == BLOB.read(0, 1000)
