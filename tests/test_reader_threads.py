@@ -336,7 +336,7 @@ def test_close_during_a_pread_leaves_a_closed_reader(
     with switch_interval(100.0):
         call = Call(run)
         begins.wait()
-        f.close()  # this thread runs because the other one is in its pread
+        f.close()  # most times while the other thread is in its pread
     with contextlib.suppress(ValueError):
         call.outcome()
     assert_closed(f)
@@ -350,8 +350,8 @@ def test_close_during_the_pread_that_fills_the_buffer_leaves_a_closed_reader(
 
     def run() -> None:
         begins.set()
-        with pytest.raises(ValueError, match="closed"):
-            READS[name](f)
+        with contextlib.suppress(ValueError):
+            assert READS[name](f), "nothing: as if it were the end"
 
     # Reads that run on have made the buffer as large as it may be.
     f = BlobReader(FileDriver(), str(large), buffer_size=LARGE // 8)
@@ -360,7 +360,7 @@ def test_close_during_the_pread_that_fills_the_buffer_leaves_a_closed_reader(
     with switch_interval(100.0):
         call = Call(run)
         begins.wait()
-        f.close()
+        f.close()  # most times while the other thread is in its pread
     call.outcome()
     assert_closed(f)
 
