@@ -4,10 +4,6 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-cdef extern from "Python.h":
-    char *PyByteArray_AS_STRING(object array)
-    object PyByteArray_FromStringAndSize(const char *data, Py_ssize_t size)
-
 # In bytes. Measured on hot files and on loopback sockets; bench/ has the programs.
 cdef Py_ssize_t PAGE = 4 << 10              # the least fill of a local file
 cdef Py_ssize_t BLOCK = 16 << 10            # a lone read of a stream is aligned to it, and takes two
@@ -27,9 +23,9 @@ cdef class _Buffer:
     cdef int64_t base_at
     cdef Py_ssize_t filled      # 0 while it is being filled
 
-    cdef object memory          # the bytearray that `base` points into
-    cdef object lender          # or the engine's view that it points into,
-    cdef Py_buffer lent         # held by this
+    cdef _Target memory         # what `base` points into,
+    cdef object lender          # or the engine's view, held by
+    cdef Py_buffer lent         # this
 
     cdef Py_ssize_t limit       # most bytes of a fill
     cdef Py_ssize_t last        # bytes of the last fill; 0 after a lone read
@@ -40,6 +36,7 @@ cdef class _Buffer:
 
     cdef int64_t seen_from      # which part of the buffer was handed out
     cdef int64_t seen_to
+    cdef int64_t mark           # where the position was set to last
 
     def __cinit__(self, _Source source, Py_ssize_t limit):
         self.source = source
@@ -58,15 +55,17 @@ cdef class _Buffer:
         return count
 
     cdef Py_ssize_t fill(self, int64_t at) except -1:
-        """Have bytes from `at` on here, by one read of the driver if it may be; gives how many, 0 at the end."""
+        """Have bytes from `at` on here, by one read of the driver; gives how many, 0 at the end."""
         cdef int64_t start
         cdef Py_ssize_t size
-        if not self.source.clamp(at, 1) or not self.source.ready(at, 2 * BLOCK):
+        if not self.source.clamp(at, 1):
             return 0
+        self.source.stalls += 1
         if self.source.borrow is not None:
             return self.borrow(at)
         size = self.plan(at, 1, True, &start)
-        return self.refill(at, start, size)
+        start = at
+        return self.refill(at, at, size, True) if self.settle(at, 1, True, &start, &size) else 0
 
     cdef Py_ssize_t read(self, char *to, Py_ssize_t count, int64_t at, object owner, bint once) except -1:
         """Bring `count` bytes from `at` on to the start of `owner`, which lies at `to`; fewer only at the end.
@@ -77,27 +76,44 @@ cdef class _Buffer:
         cdef Py_ssize_t done = self.copy(to, count, at)
         cdef Py_ssize_t got, size
         cdef int64_t here, start
-        if once and done:
+        self.mark_seen(at, at + done)
+        if done == count or (once and done):
             return done
+        self.source.stalls += 1
         while done < count:
             here = at + done
-            if not self.source.ready(here, count - done):
-                break
             if self.source.borrow is not None and (count - done < DIRECT or self.source.fill_at is None):
                 got = self.borrow(here)
             else:
                 size = self.plan(here, count - done, False, &start)
+                if not self.settle(here, count - done, False, &start, &size):
+                    break
                 if size == 0:
-                    got = self.source.fill(to + done, owner, done, count, here, once)
+                    got = self.source.fill(to + done, owner, done, count, here, once, once)
                     self.note_miss(here, got)
                     return done + got
-                got = self.refill(here, start, size)
+                got = self.refill(here, here if once else start, size, once)
             if got == 0:
                 break
-            done += self.copy(to + done, count - done, here)
+            got = self.copy(to + done, count - done, here)
+            self.mark_seen(here, here + got)
+            done += got
             if once:
                 break
         return done
+
+    cdef bint settle(
+        self, int64_t at, Py_ssize_t count, bint buffered, int64_t *start, Py_ssize_t *size
+    ) except -1:
+        """Have a stream for what was planned; if it is the first, and a file's, plan anew. False: no blob."""
+        if self.source.stream is not None or self.source.has_engine():
+            return True
+        if not self.source.ask(start[0] if size[0] else at, size[0] if size[0] else count):
+            return False
+        if self.source.descriptor >= 0:
+            self.last = 0
+            size[0] = self.plan(at, count, buffered, start)
+        return True
 
     cdef Py_ssize_t plan(self, int64_t at, Py_ssize_t count, bint buffered, int64_t *start) noexcept:
         """How many bytes a miss at `at` shall bring here, and from where on; 0: none, it goes past.
@@ -137,7 +153,7 @@ cdef class _Buffer:
             start[0] = at
         return size
 
-    cdef Py_ssize_t refill(self, int64_t at, int64_t start, Py_ssize_t size) except -1:
+    cdef Py_ssize_t refill(self, int64_t at, int64_t start, Py_ssize_t size, bint once) except -1:
         """Bring the bytes [start, start + size), or as many as one read gives, but some from `at` on.
 
         Gives how many there are from `at` on; 0 is the end of the blob.
@@ -149,11 +165,11 @@ cdef class _Buffer:
             start = source.stream_at    # the stream is nearer than the block's edge
         size = source.clamp(start, size)
         self.drop()
-        if self.memory is None or len(self.memory) < size:
-            self.memory = PyByteArray_FromStringAndSize(NULL, size)
-        self.base = PyByteArray_AS_STRING(self.memory)
+        if self.memory is None or self.memory.size < size:
+            self.memory = target_of_size(size)
+        self.base = self.memory.to
         while got <= at - start:
-            more = source.fill(self.base + got, self.memory, got, size, start + got, True)
+            more = source.fill(self.base + got, self.memory, got, size, start + got, True, once)
             if more == 0:
                 break
             got += more
@@ -167,6 +183,8 @@ cdef class _Buffer:
         """Hold what the engine has read ahead."""
         self.drop()
         lender = self.source.borrowed(at)
+        if lender is None:
+            return 0
         try:
             PyObject_GetBuffer(lender, &self.lent, PyBUF_SIMPLE)
         except BaseException:
@@ -187,9 +205,16 @@ cdef class _Buffer:
         return 0
 
     cdef int note_seen(self, int64_t position) noexcept:
-        """Before the position moves away: what lies before it was handed out."""
-        if self.seen_to < position <= self.base_at + self.filled:
-            self.seen_to = position
+        """Before the position moves away: what lies before it, from where it was set to, was handed out."""
+        return self.mark_seen(self.mark, position)
+
+    cdef int mark_seen(self, int64_t start, int64_t stop) noexcept:
+        if start >= stop or not self.holds(start):
+            return 0
+        if self.seen_from == self.seen_to:
+            self.seen_from = start
+        self.seen_from = min(self.seen_from, start)
+        self.seen_to = max(self.seen_to, min(stop, self.base_at + self.filled))
         return 0
 
     cdef int drop(self) except -1:

@@ -36,11 +36,10 @@ cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object number, int *overflow) except? -1
     Py_ssize_t PyLong_AsSsize_t(object number) except? -1
     object PyNumber_Index(object number)
-    char *PyByteArray_AS_STRING(object array)
-    object PyByteArray_FromStringAndSize(const char *data, Py_ssize_t size)
 
 cdef Py_ssize_t AUTO = 256 << 10    # of a buffer: beyond it the bytes leave the CPU's cache before they are used
 cdef Py_ssize_t MOST = 1 << 30
+cdef Py_ssize_t PEEK = 8 << 10      # whatever is asked for: pickle peeks 128 KiB at each object, and uses little of it
 cdef Py_ssize_t PART = 64 << 10     # in which a blob of unknown size is read
 
 cdef object ZERO = 0
@@ -74,7 +73,7 @@ class ReaderStats(NamedTuple):
     stalls : int
         Times that the caller had to wait for the store.
     retries : int
-        Requests made again after a failure.
+        Requests made again after a failure; a reader without an engine makes none.
     connections : int
         Connections that were made for this reader's requests.
     """
@@ -278,12 +277,11 @@ cdef class BlobReader:
     cdef int place(self, int64_t target) noexcept:
         """Set the position; what the buffer holds from there on can be hit."""
         cdef _Buffer buffer = self.buffer
+        buffer.mark = target
         if buffer.holds(target):
             self.cursor = buffer.base + (target - buffer.base_at)
             self.have = buffer.filled - (target - buffer.base_at)
             self.end = target + self.have
-            if target < buffer.seen_from:
-                buffer.seen_from = target
         else:
             self.have = 0
             self.end = target
@@ -333,26 +331,26 @@ cdef class BlobReader:
 
     cdef bytes read_unknown(self, int64_t at):
         """All from `at` on, of a blob whose size is known only when its stream ends."""
+        cdef _Target part = target_of_size(PART)
         cdef Py_ssize_t got, done = 0
         parts = []
         while True:
-            part = PyByteArray_FromStringAndSize(NULL, PART)
-            got = self.buffer.read(PyByteArray_AS_STRING(part), PART, at + done, part, True)
+            got = self.buffer.read(part.to, PART, at + done, part, True)
             if got == 0:
                 return b"".join(parts)
             done += got
-            parts.append(part if got == PART else part[:got])
+            parts.append(PyBytes_FromStringAndSize(part.to, got))
 
-    cdef Py_ssize_t readinto_through(self, Py_buffer *view, object owner, bint once) except -1:
+    cdef Py_ssize_t readinto_through(self, _Target target, bint once) except -1:
         """readinto() and readinto1() where the buffer does not hold all of it."""
         cdef Py_ssize_t got
         cdef int64_t at
         self.enter()
         try:
             at = self.end
-            got = self.source.clamp(at, view.len)
+            got = self.source.clamp(at, target.size)
             if got:
-                got = self.buffer.read(<char *>view.buf, got, at, owner, once)
+                got = self.buffer.read(target.to, got, at, target, once)
             self.source.check_open()
             self.end = at + got
             self.delivered += got
@@ -410,13 +408,11 @@ cdef class BlobReader:
     def read1(self, size=-1, /):
         """Read 1 to `size` bytes by at most one read of the store; ``b""`` only at the end."""
         cdef Py_ssize_t count = as_length(size)
-        if count < 0:
-            count = self.have if self.have > 0 else self.buffer.limit
-        elif count > self.have > 0:
-            count = self.have
-        if 0 < count <= self.have:
-            return self.take(count)
-        return self.read_through(count, True)
+        if self.have == 0 and count < 0:
+            self.fill_buffer()
+        if self.have > 0:
+            return self.take(self.have if count < 0 else min(count, self.have))
+        return self.read_through(max(count, 0), True)
 
     @cython.binding(False)
     def readinto(self, buffer, /):
@@ -447,10 +443,7 @@ cdef class BlobReader:
             self.buffer.hits += 1
             PyBuffer_Release(&view)
             return count
-        try:
-            return self.readinto_through(&view, buffer, False)
-        finally:
-            PyBuffer_Release(&view)
+        return self.readinto_through(target_of_caller(&view), False)
 
     def readinto1(self, buffer, /):
         """Like `readinto`, by at most one read of the store: 1 byte or more, 0 only at the end."""
@@ -458,10 +451,7 @@ cdef class BlobReader:
         if not PyObject_CheckBuffer(buffer):
             buffer = tensor_view(buffer)
         take_buffer(buffer, &view)
-        try:
-            return self.readinto_through(&view, buffer, True)
-        finally:
-            PyBuffer_Release(&view)
+        return self.readinto_through(target_of_caller(&view), True)
 
     def readall(self):
         """Read all that is left."""
@@ -481,12 +471,18 @@ cdef class BlobReader:
         """Read the lines that are left, or as many as `hint` bytes take."""
         cdef int64_t left = -1 if hint is None else hint
         cdef list lines = []
-        for line in self:
-            lines.append(line)
-            if left > 0:
-                left -= len(line)
-                if left <= 0:
-                    break
+        start = self.tell()
+        try:
+            for line in self:
+                lines.append(line)
+                if left > 0:
+                    left -= len(line)
+                    if left <= 0:
+                        break
+        except BaseException:
+            if self.end >= 0:
+                self.seek(start)
+            raise
         return lines
 
     def __iter__(self):
@@ -508,12 +504,18 @@ cdef class BlobReader:
         """Give bytes from the position on without moving it: at least one, unless at the end of the blob."""
         as_length(size)
         if self.have == 0:
-            self.enter()
-            try:
-                self.buffer.fill(self.end)
-            finally:
-                self.leave()
-        return PyBytes_FromStringAndSize(self.cursor, self.have)
+            self.fill_buffer()
+        return PyBytes_FromStringAndSize(self.cursor, min(self.have, PEEK))
+
+    cdef int fill_buffer(self) except -1:
+        """Have bytes at the cursor for a hit, if there are any left."""
+        self.enter()
+        try:
+            self.buffer.fill(self.end)
+            self.source.check_open()
+        finally:
+            self.leave()
+        return 0
 
     # ---- the position ----------------------------------------------------------------------------------------
 
@@ -538,25 +540,31 @@ cdef class BlobReader:
             From the end, or back, where the size is unknown.
         """
         cdef int64_t target = as_offset(offset)
-        if whence is not ZERO:
-            target = self.from_whence(target, PyNumber_Index(whence))
-        if target < 0:
-            self.source.check_open()
-            raise ValueError(f"negative seek position {target}")
-        if self.busy or self.end < 0 or self.source.total < 0:
-            self.seek_through(target)
-            return target
+        if whence is not ZERO or target < 0 or self.busy or self.end < 0 or self.source.total < 0:
+            return self.seek_through(target, PyNumber_Index(whence))
         self.buffer.note_seen(self.end - self.have)
         self.place(target)
         return target
 
-    cdef int64_t from_whence(self, int64_t offset, object whence) except? -1:
+    cdef int64_t seek_through(self, int64_t offset, object whence) except -1:
+        """seek() where another thread is at the cursor, or the target has to be found first."""
+        cdef int64_t target
+        self.enter()
+        try:
+            target = self.from_whence(offset, whence)
+            if self.source.total < 0 and target < self.buffer.miss_to and not self.buffer.holds(target):
+                raise io.UnsupportedOperation("the size of this blob is unknown: it can only be read on, once")
+            self.end = target
+            return target
+        finally:
+            self.leave()
+
+    cdef int64_t from_whence(self, int64_t offset, object whence) except -1:
         cdef int64_t origin
-        self.source.check_open()
         if whence == 0:
-            return offset
-        if whence == 1:
-            origin = self.end - self.have
+            origin = 0
+        elif whence == 1:
+            origin = self.end
         elif whence == 2:
             if self.source.total < 0:
                 raise io.UnsupportedOperation("the size of this blob is unknown: it has no end to seek from")
@@ -569,21 +577,9 @@ cdef class BlobReader:
             raise ValueError(f"negative seek position {origin + offset}")
         return origin + offset
 
-    cdef int seek_through(self, int64_t target) except -1:
-        """seek() where another thread is at the cursor, or the size is unknown."""
-        self.enter()
-        try:
-            if self.source.total < 0 and not self.buffer.holds(target) and target < self.buffer.miss_to:
-                raise io.UnsupportedOperation("the size of this blob is unknown: it can only be read on, once")
-            self.source.check_open()
-            self.end = target
-        finally:
-            self.leave()
-        return 0
-
     # ---- reads at an offset ----------------------------------------------------------------------------------
 
-    def read_at(self, size, offset, /):
+    def read_at(self, size, offset):
         """Read `size` bytes (-1: all) from `offset` on, fewer only at the end of the blob.
 
         The position neither matters nor moves; many threads may do this at once.
@@ -609,7 +605,7 @@ cdef class BlobReader:
         finally:
             self.count_out()
 
-    def readinto_at(self, buffer, offset, /):
+    def readinto_at(self, buffer, offset):
         """Fill `buffer` from `offset` on; give the number of bytes, fewer only at the end of the blob.
 
         As `read_at`, straight into the caller's memory.
@@ -617,18 +613,17 @@ cdef class BlobReader:
         cdef int64_t at = as_offset(offset)
         cdef Py_ssize_t count
         cdef Py_buffer view
+        cdef _Target target
         if not PyObject_CheckBuffer(buffer):
             buffer = tensor_view(buffer)
         take_buffer(buffer, &view)
+        target = target_of_caller(&view)
+        self.enter_at(at)
         try:
-            self.enter_at(at)
-            try:
-                count = self.source.clamp(at, view.len)
-                return self.fill_at(<char *>view.buf, count, at, buffer) if count else 0
-            finally:
-                self.count_out()
+            count = self.source.clamp(at, target.size)
+            return self.fill_at(target.to, count, at, target) if count else 0
         finally:
-            PyBuffer_Release(&view)
+            self.count_out()
 
     cdef int enter_at(self, int64_t at) except -1:
         self.source.check_open()
@@ -682,9 +677,11 @@ cdef class BlobReader:
     def __del__(self):
         if self.end < 0 or self.source is None:     # None: its creation failed
             return
-        if self.source.stream is not None or self.buffer.lender is not None:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
-        self.close()
+        try:
+            if self.source.stream is not None or self.buffer.lender is not None:
+                warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+        finally:
+            self.close()
 
     def readable(self):
         """True, while it is open."""
@@ -771,7 +768,7 @@ cdef class BlobReader:
         """`ReaderStats` up to now."""
         cdef _Source source = self.source
         return ReaderStats(
-            source.requests, source.fetched, self.delivered, source.wasted, source.requests, 0, source.connections
+            source.requests, source.fetched, self.delivered, source.wasted, source.stalls, 0, source.connections
         )
 
     def __repr__(self):
@@ -786,7 +783,16 @@ cdef class BlobReader:
         return _reopen, (source.driver, source.path, source.info, missing, self.buffer_size, position)
 
     def __dask_tokenize__(self):
-        return f"{self.source.driver.name}:{self.source.path}", self.source.info.version, self.size
+        import hashlib
+        import uuid
+
+        cdef _Source source = self.source
+        shown = source.shown()
+        if shown != source.path:
+            # What was left out may be a secret, and may be what tells two blobs apart.
+            shown += "#" + hashlib.sha256(source.path.encode("utf-8", "surrogatepass")).hexdigest()
+        # Without a version nothing tells that two readers give the same bytes.
+        return f"{source.driver.name}:{shown}", source.info.version or uuid.uuid4().hex, self.size
 
 
 def _reopen(driver, path, info, missing, buffer_size, position):

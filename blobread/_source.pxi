@@ -4,15 +4,17 @@ It is handed a driver and asks it for bytes; it knows no store, no network and n
 stream is used by one call at a time (the reader sees to that); positional reads have streams of their own.
 """
 
-from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBuffer_FillInfo, PyBuffer_Release
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EINTR
-from libc.stdint cimport INT64_MAX, int64_t
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy
 
 import io
 import os
 import warnings
+from dataclasses import replace
 
 from .driver import BlobInfo
 from .errors import BlobChangedError, BlobError, PathNotFoundError, ProtocolError, TruncatedBlobError
@@ -20,43 +22,64 @@ from .errors import BlobChangedError, BlobError, PathNotFoundError, ProtocolErro
 cdef extern from "_pread.h":
     long long blobread_pread(int fd, void *to, size_t count, long long offset) nogil
 
+cdef extern from "Python.h":
+    char *PyByteArray_AS_STRING(object array)
+    object PyByteArray_FromStringAndSize(const char *data, Py_ssize_t size)
+    long long PyLong_AsLongLongAndOverflow(object number, int *overflow) except? -1
+
 cdef Py_ssize_t PIECE = 64 << 20    # of one pread: the longest that a signal waits
+cdef Py_ssize_t POOL = 1 << 20      # of memory for a stream that may be late
 cdef Py_ssize_t SKIP = 256 << 10    # so far ahead, reading on is cheaper than a new request
 
 
 @cython.final
 cdef class _Target:
-    """Memory as plain bytes, for a stream to fill: the caller's, or that of a bytes object in the making.
+    """Memory as plain bytes, for a stream to fill.
 
     A view of it that a stream keeps holds the memory alive: it can be late, but never write into freed memory.
     """
 
-    cdef Py_buffer source
-    cdef object result
+    cdef object keeper          # a bytes object in the making, or a bytearray of ours;
+    cdef Py_buffer taken        # or the caller's memory, taken once: two exports of one object may differ
     cdef char *to
     cdef Py_ssize_t size
-
-    def __cinit__(self, owner):
-        if type(owner) is bytes:
-            self.result = owner
-            self.to = PyBytes_AS_STRING(owner)
-            self.size = len(owner)
-            return
-        PyObject_GetBuffer(owner, &self.source, PyBUF_WRITABLE)
-        self.to = <char *>self.source.buf
-        self.size = self.source.len
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         PyBuffer_FillInfo(view, self, self.to, self.size, 0, flags)
 
     def __dealloc__(self):
-        if self.result is None and self.source.buf is not NULL:
-            PyBuffer_Release(&self.source)
+        if self.keeper is None and self.to is not NULL:
+            PyBuffer_Release(&self.taken)
+
+
+cdef _Target target_of_caller(Py_buffer *view):
+    """Take over what was taken from the caller."""
+    cdef _Target target = _Target.__new__(_Target)
+    target.taken = view[0]
+    target.to = <char *>view.buf
+    target.size = view.len
+    return target
+
+
+cdef _Target target_of_bytes(bytes out):
+    cdef _Target target = _Target.__new__(_Target)
+    target.keeper = out
+    target.to = PyBytes_AS_STRING(out)
+    target.size = len(out)
+    return target
+
+
+cdef _Target target_of_size(Py_ssize_t size):
+    cdef _Target target = _Target.__new__(_Target)
+    target.keeper = PyByteArray_FromStringAndSize(NULL, size)
+    target.to = PyByteArray_AS_STRING(target.keeper)
+    target.size = size
+    return target
 
 
 cdef object window(object owner, Py_ssize_t start, Py_ssize_t stop):
-    """A view of the bytes [start, stop) of `owner`, to be released after use."""
-    whole = memoryview(_Target(owner))
+    """A view of the bytes [start, stop) of a target or a bytes object, to be released after use."""
+    whole = memoryview(target_of_bytes(owner) if type(owner) is bytes else owner)
     if start == 0 and stop == whole.nbytes:
         return whole
     part = whole[start:stop]
@@ -64,13 +87,20 @@ cdef object window(object owner, Py_ssize_t start, Py_ssize_t stop):
     return part
 
 
+cdef char *start_of(object owner) noexcept:
+    return PyBytes_AS_STRING(owner) if type(owner) is bytes else (<_Target>owner).to
+
+
 cdef Py_ssize_t checked(object got, Py_ssize_t most, str what) except -1:
     """No length that Python code returns is believed."""
+    cdef int overflow = 0
+    cdef long long count
     if not isinstance(got, int):
         raise ProtocolError(f"{what} returned {type(got).__name__}, which is no length")
-    if not 0 <= got <= most:
-        raise ProtocolError(f"{what} returned invalid length {got} (should have been between 0 and {most})")
-    return got
+    count = PyLong_AsLongLongAndOverflow(got, &overflow)    # an int's own class may compare as it likes
+    if overflow or not 0 <= count <= most:
+        raise ProtocolError(f"{what} returned invalid length {got!r} (should have been between 0 and {most})")
+    return count
 
 
 @cython.final
@@ -101,6 +131,7 @@ cdef class _Source:
     cdef int64_t fetched
     cdef int64_t wasted
     cdef int64_t connections
+    cdef int64_t stalls
 
     def __cinit__(self, driver, path, info, bint missing_is_eof):
         self.driver = driver
@@ -115,30 +146,24 @@ cdef class _Source:
 
     cdef object open_first(self):
         """Ask for the info, and for the first bytes with it where the driver has both in one request."""
-        if not hasattr(self.driver, "open"):
-            self.info = self._stat()
-            return self.info
+        stream = None
         try:
-            self.info, stream = self.driver.open(self.path)
+            if hasattr(self.driver, "open"):
+                self.info, stream = self.driver.open(self.path)
+            else:
+                self.info = self.driver.stat(self.path)
         except PathNotFoundError:
             if not self.missing_is_eof:
                 raise
             self.info = BlobInfo(self.path, 0)
+        if stream is None:
             return self.info
         self.requests = 1
         if self.borrow is None:
             self.adopt(stream, 0, -1)
         else:
-            stream.close()      # the engine keeps the first bytes itself
+            self.close_quietly(stream)  # the engine keeps the first bytes itself
         return self.info
-
-    def _stat(self):
-        try:
-            return self.driver.stat(self.path)
-        except PathNotFoundError:
-            if not self.missing_is_eof:
-                raise
-            return BlobInfo(self.path, 0)
 
     # ---- what the buffer and the reader ask of it -------------------------------------------------------------
 
@@ -154,14 +179,17 @@ cdef class _Source:
 
     cdef bint ready(self, int64_t at, int64_t least) except -1:
         """Have something to ask for bytes; False where a missing blob is to be read as its end."""
-        return self.stream is not None or self.fill_at is not None or self.borrow is not None or self.ask(at, least)
+        return self.stream is not None or self.has_engine() or self.ask(at, least)
+
+    cdef bint has_engine(self) noexcept:
+        return self.fill_at is not None or self.borrow is not None
 
     cdef Py_ssize_t fill(
-        self, char *to, object owner, Py_ssize_t start, Py_ssize_t stop, int64_t at, bint once
+        self, char *to, object owner, Py_ssize_t start, Py_ssize_t stop, int64_t at, bint once, bint exact
     ) except -1:
         """Bring bytes from `at` on into [start, stop) of `owner`, which lie at `to`; fewer only at the end.
 
-        With `once` a single read of a stream is enough.
+        With `once` a single read of a stream is enough; with `exact` none is spent on the way to `at`.
         """
         cdef Py_ssize_t done = start
         cdef Py_ssize_t got
@@ -170,7 +198,7 @@ cdef class _Source:
         if self.descriptor >= 0:
             return self.pread(to, stop - start, at)
         while done < stop:
-            got = self.stream_into(owner, done, stop, at + done - start)
+            got = self.stream_into(owner, done, stop, at + done - start, exact)
             done += got
             if got == 0 or once:
                 break
@@ -178,10 +206,17 @@ cdef class _Source:
         return done - start
 
     cdef object borrowed(self, int64_t at):
-        """What the engine has read ahead, from `at` on."""
+        """What the engine has read ahead, from `at` on; None where a missing blob is to be read as its end."""
         self.requests += 1
-        part = self.borrow(self.path, at, self.info)
-        if self.closed or len(part) == 0:
+        try:
+            part = self.borrow(self.path, at, self.info)
+        except PathNotFoundError:
+            if not self.missing_is_eof:
+                raise
+            return None
+        if not isinstance(part, memoryview):
+            raise self.failure(ProtocolError, f"borrow() returned {type(part).__name__}, which is no memoryview")
+        if self.closed or part.nbytes == 0:
             part.release()
             self.check_open()
             raise self.failure(TruncatedBlobError, f"borrow() gave nothing at offset {at} of {self.total}")
@@ -204,9 +239,9 @@ cdef class _Source:
         A descriptor is not closed here: its number could be another file's before a pread has come to its end.
         """
         if self.stream is not None and self.descriptor < 0:
-            self.stream.close()
+            self.close_quietly(self.stream)
         for stream in list(self.side or ()):
-            stream.close()
+            self.close_quietly(stream)
         return 0
 
     cdef int drop_stream(self) except -1:
@@ -214,11 +249,15 @@ cdef class _Source:
         self.descriptor = -1
         self.stream_left = -1
         if stream is not None:
-            try:
-                stream.close()
-            except Exception as exc:
-                # The bytes are delivered or an error is on its way already: this one must not hide it.
-                warnings.warn(f"closing a stream of {self.shown()!r} failed: {exc}", RuntimeWarning, stacklevel=2)
+            self.close_quietly(stream)
+        return 0
+
+    cdef int close_quietly(self, object stream) except -1:
+        """The bytes are delivered or an error is on its way already: a failing close() must not hide that."""
+        try:
+            stream.close()
+        except Exception as exc:
+            warnings.warn(f"closing a stream of {self.shown()!r} failed: {exc!r}", RuntimeWarning, stacklevel=2)
         return 0
 
     cdef int after_fork(self) except -1:
@@ -275,20 +314,42 @@ cdef class _Source:
             # Reads that run on ask for twice what they have had: few requests, and little too much.
             length = max(least, 2 * self.run) if at == self.run_to else least
             length = min(length, self.total - at)
-        elif at > 0:
+        elif self.run_to > 0:
             raise io.UnsupportedOperation("the size of this blob is unknown: it can only be read on, once")
-        self.requests += 1
-        try:
-            stream = self.driver.read_stream(self.path, at, None if length < 0 else length, pin=self.info)
-        except PathNotFoundError:
-            if not self.missing_is_eof:
-                raise
+        else:
+            at = 0      # and read on from there
+        stream = self.opened(at, length)
+        if stream is None:
             return False
-        if self.stream is not None:
-            stream.close()      # a positional read of another thread has brought the descriptor meanwhile
+        if self.closed or self.stream is not None:
+            # close(), or a positional read that brought the descriptor, has come between.
+            self.close_quietly(stream)
+            self.check_open()
             return True
         self.adopt(stream, at, length)
         return True
+
+    cdef object opened(self, int64_t at, int64_t length):
+        """A new stream, of the version that is read; None where a missing blob is to be read as its end."""
+        pin = self.info
+        self.requests += 1
+        try:
+            stream = self.driver.read_stream(self.path, at, None if length < 0 else length, pin=pin)
+        except PathNotFoundError:
+            if not self.missing_is_eof:
+                raise
+            return None
+        told = getattr(stream, "info", None)
+        if pin.version is None and told is not None and told.version is not None:
+            # The info was given and says no version: the first stream's is the one that is read from now on.
+            if self.info.version is None:
+                self.info = replace(self.info, version=told.version, etag=told.etag, modified=told.modified)
+            elif self.info.version != told.version:
+                self.close_quietly(stream)
+                raise self.failure(BlobChangedError, "was replaced since it was opened; open it again")
+        if getattr(stream, "new_connection", False):
+            self.connections += 1
+        return stream
 
     cdef int adopt(self, object stream, int64_t at, int64_t length) except -1:
         self.stream = stream
@@ -296,21 +357,26 @@ cdef class _Source:
         self.stream_left = length
         descriptor = getattr(stream, "descriptor", None)
         self.descriptor = -1 if descriptor is None else descriptor
-        if getattr(stream, "new_connection", False):
-            self.connections += 1
         return 0
 
     cdef Py_ssize_t receive(self, object stream, object owner, Py_ssize_t start, Py_ssize_t stop) except -1:
         """One readinto() of a stream into the bytes [start, stop) of `owner`."""
-        view = window(owner, start, stop)
+        cdef _Target pool = None
+        cdef Py_ssize_t got
+        if not getattr(stream, "interruptible", True):
+            # It may write after close(), when the caller's memory is no longer ours to give.
+            pool = target_of_size(min(stop - start, POOL))
+        view = window(owner, start, stop) if pool is None else window(pool, 0, pool.size)
         try:
-            got = checked(stream.readinto(view), stop - start, "readinto()")
+            got = checked(stream.readinto(view), len(view), "readinto()")
         except Exception:
             self.check_open()       # close() in another thread is what ended it
             raise
         finally:
             view.release()
         self.check_open()
+        if pool is not None:
+            memcpy(start_of(owner) + start, pool.to, got)
         self.fetched += got
         return got
 
@@ -331,19 +397,26 @@ cdef class _Source:
                 self.drop_stream()
         return got
 
-    cdef Py_ssize_t stream_into(self, object owner, Py_ssize_t start, Py_ssize_t stop, int64_t at) except -1:
-        """One read of a stream from `at` on, into the bytes [start, stop) of `owner`; 0 is the end of the blob."""
+    cdef Py_ssize_t stream_into(
+        self, object owner, Py_ssize_t start, Py_ssize_t stop, int64_t at, bint exact
+    ) except -1:
+        """One read of a stream from `at` on, into the bytes [start, stop) of `owner`; 0 is the end of the blob.
+
+        With `exact` a stream that would have to be read up to `at` first is given up for a new one.
+        """
         cdef Py_ssize_t got
         cdef bint fresh = False
-        stop = start + self.clamp(at, stop - start)
         while True:
-            if not self.at_hand(at):
+            if not self.at_hand(at, exact):
                 self.drop_stream()
                 if self.clamp(at, 1) == 0:
-                    return 0        # the end came on the way here
+                    return 0        # the end of a blob of unknown size came on the way here
+                stop = start + self.clamp(at, stop - start)
                 if not self.ask(at, stop - start):
                     return 0
                 fresh = True
+                continue
+            stop = start + self.clamp(at, stop - start)
             got = self.advance(owner, start, stop)
             if got:
                 return got
@@ -358,20 +431,20 @@ cdef class _Source:
             # What came when the blob was opened is used up; such a stream does not say how long it is.
             self.drop_stream()
 
-    cdef bint at_hand(self, int64_t at) except -1:
+    cdef bint at_hand(self, int64_t at, bint exact) except -1:
         """Whether the stream is at `at`, or so near before it that reading on brought it there."""
         cdef Py_ssize_t got
         cdef int64_t skip
         if self.stream is None:
             return False
         skip = at - self.stream_at
-        if skip < 0 or (skip > SKIP and self.total >= 0) or 0 < self.stream_left <= skip:
-            return False
         if skip == 0:
             return True
-        scratch = bytearray(min(skip, SKIP))
+        if skip < 0 or 0 < self.stream_left <= skip or (self.total >= 0 and (exact or skip > SKIP)):
+            return False
+        scratch = target_of_size(min(skip, SKIP))
         while self.stream_at < at:
-            got = self.advance(scratch, 0, min(at - self.stream_at, len(scratch)))
+            got = self.advance(scratch, 0, min(at - self.stream_at, scratch.size))
             if got == 0:
                 if self.total < 0:
                     self.total = self.stream_at
@@ -389,6 +462,11 @@ cdef class _Source:
         self.requests += 1
         try:
             got = checked(self.fill_at(self.path, view, at, self.info), stop - start, "readinto_at()")
+        except PathNotFoundError:
+            self.check_open()
+            if not self.missing_is_eof:
+                raise
+            return 0
         except Exception:
             self.check_open()
             raise
@@ -412,18 +490,12 @@ cdef class _Source:
             return self.engine_into(owner, 0, count, at)
         if self.descriptor >= 0:
             return self.pread(to, count, at)
-        self.requests += 1
-        try:
-            stream = self.driver.read_stream(self.path, at, count, pin=self.info)
-        except PathNotFoundError:
-            if not self.missing_is_eof:
-                raise
+        stream = self.opened(at, count)
+        if stream is None:
             return 0
         if self.stream is None and not self.closed and getattr(stream, "descriptor", None) is not None:
             self.adopt(stream, at, -1)
             return self.pread(to, count, at)
-        if getattr(stream, "new_connection", False):
-            self.connections += 1
         if self.side is None:
             self.side = set()
         side = self.side
@@ -441,4 +513,4 @@ cdef class _Source:
             return done
         finally:
             side.discard(stream)
-            stream.close()
+            self.close_quietly(stream)
