@@ -10,6 +10,7 @@ from http.client import responses
 
 import pytest
 from faults import EVER, Blob, Case, Fault, FaultServer, When
+from faults.certificate import client_context, server_context
 from streams import read_all
 
 from blobread.driver import BlobInfo, RawStream, StorageDriver
@@ -615,6 +616,7 @@ def test_a_head_of_up_to_64_kib_is_read(fault_server: FaultServer) -> None:
         (Fault("content_encoding", value="br"),),
         (Fault("content_encoding", value="identity, gzip"),),
         (Fault("multipart"),),
+        (Fault("header_lines", lines=b"Content-Type: multipart/byteranges; boundary=x\r\n"),),
         (Fault("both_framings"),),
         (Fault("transfer_encoding", values=("gzip, chunked",)),),
         (Fault("transfer_encoding", values=("chunked", "chunked")),),
@@ -676,6 +678,25 @@ def test_a_head_that_drips_is_not_waited_for_longer_than_the_idle_timeout(
     case = fault_server.case(BLOB, Fault("drip", at=-200, pause=0.02))
     with pytest.raises(BlobTimeoutError):
         HttpDriver(idle_timeout=0.2).read_stream(case.url, 0, 10)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_a_timeout_must_be_some_time(seconds: float) -> None:
+    with pytest.raises(ValueError, match="timeout"):
+        HttpDriver(idle_timeout=seconds)
+    with pytest.raises(ValueError, match="timeout"):
+        HttpDriver(connect_timeout=seconds)
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["tcp", "tls"])
+def test_a_timeout_may_be_endless(fault_server: FaultServer, secure: bool) -> None:
+    origin = fault_server.listen(tls=server_context("127.0.0.1")) if secure else None
+    case = fault_server.case(BLOB, origin=origin)
+    http = HttpDriver(
+        idle_timeout=float("inf"), connect_timeout=float("inf"), ssl_context=client_context()
+    )
+    assert http.stat(case.url).size == 1000
+    assert read_all(http.read_stream(case.url, 0, 10)) == BLOB.read(0, 10)
 
 
 # Secrets

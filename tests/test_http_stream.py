@@ -12,6 +12,7 @@ from streams import read_all
 from blobread.driver import BlobInfo, RawStream
 from blobread.drivers.http import HttpDriver
 from blobread.errors import BlobTimeoutError, ProtocolError, TruncatedBlobError
+from blobread.http.joined import JoinedStream
 from blobread.http.stream import Body
 
 BLOB = Blob(100_000)
@@ -273,3 +274,27 @@ def test_an_early_last_chunk_of_a_whole_blob_of_known_size_is_truncated(
         stream = HttpDriver().read_stream(case.url, 0, length, pin=pin)
         with pytest.raises(TruncatedBlobError):
             read_all(stream)
+
+
+def test_a_stream_that_is_closed_while_the_rest_is_asked_for_says_so_and_not_that_it_ended(
+    fault_server: FaultServer,
+) -> None:
+    case = fault_server.case(BLOB)
+    http = HttpDriver()
+    bodies: list[RawStream] = []
+
+    def more(position: int) -> tuple[Body, int]:
+        stream.close()
+        body = http.read_stream(case.url, position, 10)
+        assert isinstance(body, Body)
+        bodies.append(body)
+        return body, position + 10
+
+    first = http.read_stream(case.url, 0, 10)
+    assert isinstance(first, Body)
+    stream = JoinedStream(first, 10, 20, more)
+    fill(stream, 10)
+    with pytest.raises(ValueError, match="closed stream"):
+        stream.readinto(buffer())
+    with pytest.raises(ValueError, match="closed stream"):
+        bodies[0].readinto(buffer())

@@ -3,7 +3,7 @@
 import time
 
 from . import pool
-from .connection import Connection
+from .connection import Connection, time_left
 from .fields import content_length
 from .head import Head, Malformed
 from .refusal import Subject
@@ -36,11 +36,12 @@ class Answer:
     def close(self) -> None:
         self.connection.close()
 
-    def discard(self) -> None:
+    def discard(self, deadline: float | None = None) -> None:
         """Leave an answer whose body nobody reads; keep the connection if it is short."""
+        limit = time.monotonic() + _LONGEST_DRAIN
         connection = self.connection
         try:
-            is_fit = self._drain()
+            is_fit = self._drain(limit if deadline is None else min(limit, deadline))
         except (OSError, Malformed):
             is_fit = False
         except BaseException:
@@ -51,7 +52,7 @@ class Answer:
         else:
             connection.close()
 
-    def _drain(self) -> bool:
+    def _drain(self, deadline: float) -> bool:
         head = self.head
         if not head.keeps_alive:
             return False
@@ -62,12 +63,8 @@ class Answer:
             return False
         left = length - len(self.rest)
         waste = memoryview(bytearray(max(left, 0)))
-        deadline = time.monotonic() + _LONGEST_DRAIN
         while left > 0:
-            pause = deadline - time.monotonic()
-            if pause <= 0:
-                return False
-            self.connection.set_timeout(pause)
+            self.connection.set_timeout(time_left(deadline))
             count = self.connection.receive(waste, left)
             if not count:
                 return False

@@ -26,6 +26,7 @@ from .target import Target, header_lines
 __all__ = ["Client"]
 
 _MOST_TARGETS = 256
+_LONGEST_TIMEOUT = 1e6  # seconds; the system counts milliseconds, in 32 bits
 
 
 class Client:
@@ -66,9 +67,11 @@ class Client:
         idle_timeout: float = 30.0,
         proxy: str | None = "environment",
     ) -> None:
+        if not (connect_timeout > 0 and idle_timeout > 0):
+            raise ValueError("a timeout must be longer than 0 seconds")
         self.name = name
-        self.connect_timeout = connect_timeout
-        self.idle_timeout = idle_timeout
+        self.connect_timeout = min(connect_timeout, _LONGEST_TIMEOUT)
+        self.idle_timeout = min(idle_timeout, _LONGEST_TIMEOUT)
         self.refuses_if_match: set[tuple[str, str, int]] = set()
         self.met_userinfo = False  # whether a password has come by as part of a URL
         self._headers = header_lines(headers or {})
@@ -89,7 +92,8 @@ class Client:
         InvalidPathError
         """
         text = path if self._locate is None else self._locate(path)
-        target = self._targets.get(text)
+        key = text if text is path else f"{path}\n{text}"
+        target = self._targets.get(key)
         if target is None:
             if len(self._targets) >= _MOST_TARGETS:
                 self._targets.clear()
@@ -99,7 +103,7 @@ class Client:
             except InvalidPathError as error:
                 raise InvalidPathError(str(error), driver=self.name) from None
             self.met_userinfo |= url.authorization is not None
-            target = self._targets[text] = self._prepare(url, subject, is_own=True)
+            target = self._targets[key] = self._prepare(url, subject, is_own=True)
         return target
 
     def ask(
@@ -124,7 +128,7 @@ class Client:
             answer = self._ask_once(method, target, fields, deadline)
             if answer.head.status not in redirect.STATUSES:
                 return answer
-            answer.discard()
+            answer.discard(deadline)
             seen = seen or set()
             seen.add(target.url.text)
             target = self._follow(target, answer.head, seen)

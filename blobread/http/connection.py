@@ -95,7 +95,8 @@ class Connection:
             return
         self._timeout = seconds
         if self._in_kernel:
-            # The kernel's own timeout spares the poll(2) before each call that Python's costs.
+            # The kernel's own timeout spares the poll(2) before each call, and the second change
+            # of the GIL, that Python's costs. (A signal that Python handles starts it anew.)
             whole = int(seconds)
             moment = struct.pack("@ll", whole, max(1, int((seconds - whole) * 1e6)))
             try:

@@ -47,6 +47,8 @@ class Head:
         connection = self.fields.get("connection")
         if connection is None:
             return self.minor == 1
+        if connection == "keep-alive":
+            return True
         options = {option.strip(" \t") for option in connection.lower().split(",")}
         return "close" not in options and (self.minor == 1 or "keep-alive" in options)
 

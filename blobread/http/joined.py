@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 
-from .stream import Body
+from .stream import Body, closed_error
 
 __all__ = ["JoinedStream"]
 
@@ -34,13 +34,15 @@ class JoinedStream:
         count = self._body.readinto(buffer)
         if count or self._stop >= self._wanted:
             return count
-        body, self._stop = self._more(self._stop)
+        body, stop = self._more(self._stop)
         with self._lock:
-            if not self._is_closed:
-                self._body = body
-        if self._body is not body:
+            is_closed = self._is_closed
+            if not is_closed:
+                self._body, self._stop = body, stop
+        if is_closed:
             body.close()
-        return self._body.readinto(buffer)
+            raise closed_error()
+        return body.readinto(buffer)
 
     def close(self) -> None:
         with self._lock:

@@ -16,7 +16,7 @@ from .client import Client
 from .fields import content_length, content_range, unsatisfied_total
 from .head import Malformed
 from .pin import Facts
-from .ranged import accept, ask_range, has_identity_coding, stop_of_unknown
+from .ranged import accept, ask_range, facts_of, has_identity_coding, stop_of_unknown
 from .stream import EmptyStream
 
 __all__ = ["ask_facts", "open_start"]
@@ -88,8 +88,8 @@ def _accept_start(answer: Answer, length: int) -> tuple[Facts, RawStream]:
             raise answer.subject.error(ProtocolError, message, status=416)
         return Facts(0, None, None), EmptyStream()
     stop = length if answer.head.status == 206 else stop_of_unknown
-    part = accept(answer, 0, stop, None, needs_total=False)
-    return part.facts, part.stream
+    stream, _, size = accept(answer, 0, stop, None, needs_total=False)
+    return facts_of(answer, size), stream
 
 
 def _with_size(facts: Facts, whole: Facts | None, answer: Answer) -> Facts:
@@ -123,4 +123,4 @@ def _head(client: Client, path: str, deadline: float) -> Facts | None:
         return None
     if not has_identity_coding(answer):
         return None
-    return Facts(size, fields.get("etag"), fields.get("last-modified"))
+    return facts_of(answer, size)

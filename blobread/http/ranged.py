@@ -1,6 +1,6 @@
 """Ranged reads: what is asked, and which answers are taken for the bytes of the blob."""
 
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from ..driver import RawStream
 from ..errors import BlobChangedError, ProtocolError, RangeNotSupportedError
@@ -15,7 +15,7 @@ from .refusal import refusal
 from .sized import SizedBody
 from .stream import Body, EmptyStream
 
-__all__ = ["Part", "accept", "ask_range", "fetch", "has_identity_coding", "stop_of_unknown"]
+__all__ = ["accept", "ask_range", "facts_of", "fetch", "has_identity_coding", "stop_of_unknown"]
 
 # A range without end is refused by some servers, and 2**53 - 1 is the largest offset that all
 # of them can count to.
@@ -23,14 +23,6 @@ stop_of_unknown = 2**53 - 1
 
 _LARGEST_PREFIX = 8 * 1024 * 1024
 _NO_CONDITIONS = frozenset({400, 501})
-
-
-class Part(NamedTuple):
-    """A stream of blob bytes that ends before `stop`, and what its answer told of the blob."""
-
-    facts: Facts
-    stream: Body
-    stop: int
 
 
 def fetch(client: Client, path: str, first: int, stop: int, pin: Pin | None) -> RawStream:
@@ -50,19 +42,18 @@ def fetch(client: Client, path: str, first: int, stop: int, pin: Pin | None) -> 
     answer = ask_range(client, path, first, stop - 1, pin)
     if answer.head.status == 416:
         return _after_the_end(answer, first, pin)
-    part = accept(answer, first, stop, pin)
-    size = part.facts.size
+    stream, reach, size = accept(answer, first, stop, pin)
     wanted = stop if size is None else min(stop, size)
-    if part.stop >= wanted:
-        return part.stream
-    rest_pin = pin if pin is not None else pin_of(size, part.facts.version)
+    if reach >= wanted:
+        return stream
+    rest_pin = pin if pin is not None else pin_of(size, facts_of(answer, size).version)
 
     def more(position: int) -> tuple[Body, int]:
         answer = ask_range(client, path, position, wanted - 1, rest_pin)
-        part = accept(answer, position, wanted, rest_pin)
-        return part.stream, part.stop
+        stream, reach, _ = accept(answer, position, wanted, rest_pin)
+        return stream, reach
 
-    return JoinedStream(part.stream, part.stop, wanted, more)
+    return JoinedStream(stream, reach, wanted, more)
 
 
 def ask_range(
@@ -92,13 +83,18 @@ def ask_range(
 
 def accept(
     answer: Answer, first: int, stop: int, pin: Pin | None, *, needs_total: bool = True
-) -> Part:
+) -> tuple[Body, int, int | None]:
     """Take an answer for the bytes from `first` on and before `stop`, or raise.
 
     Parameters
     ----------
     needs_total : bool
         Whether a 206 must tell the size of the blob, if `pin` does not know it.
+
+    Returns
+    -------
+    stream, reach, size
+        The stream ends before byte `reach`. The size of the blob is None if it is not told.
     """
     if answer.head.status not in (200, 206):
         answer.discard()
@@ -115,7 +111,9 @@ def accept(
         raise
 
 
-def _partial(answer: Answer, first: int, stop: int, pin: Pin | None, needs_total: bool) -> Part:
+def _partial(
+    answer: Answer, first: int, stop: int, pin: Pin | None, needs_total: bool
+) -> tuple[Body, int, int | None]:
     fields = answer.head.fields
     chunked = _framing(answer)
     begins, last, total = content_range(fields)
@@ -148,10 +146,10 @@ def _partial(answer: Answer, first: int, stop: int, pin: Pin | None, needs_total
             left=count,
             may_reuse=length is not None and answer.head.keeps_alive,
         )
-    return Part(_facts(answer, total), stream, last + 1)
+    return stream, last + 1, total
 
 
-def _whole(answer: Answer, first: int, stop: int, pin: Pin | None) -> Part:
+def _whole(answer: Answer, first: int, stop: int, pin: Pin | None) -> tuple[Body, int, int | None]:
     """Take a 200: a server that knows no ranges sends the blob from its first byte on."""
     chunked = _framing(answer)
     length = content_length(answer.head.fields)
@@ -192,18 +190,19 @@ def _whole(answer: Answer, first: int, stop: int, pin: Pin | None) -> Part:
             is_exact=size is not None,
             may_reuse=answer.head.keeps_alive,
         )
-    return Part(_facts(answer, length), stream, end)
+    return stream, end, length
 
 
 def _framing(answer: Answer) -> bool:
     """Check how the bytes are wrapped; tell whether they come in chunks."""
-    head = answer.head
-    if not has_identity_coding(answer):
+    fields = answer.head.fields
+    if "content-encoding" in fields and not has_identity_coding(answer):
         raise Malformed("the answer has a Content-Encoding, although none was accepted")
-    chunked = is_chunked(head.fields)
-    if chunked and head.minor == 0:
+    if "transfer-encoding" not in fields:
+        return False
+    if answer.head.minor == 0:
         raise Malformed("an answer of HTTP/1.0 came in chunks")
-    return chunked
+    return is_chunked(fields)
 
 
 def has_identity_coding(answer: Answer) -> bool:
@@ -216,7 +215,8 @@ def _check_version(answer: Answer, size: int | None, pin: Pin | None) -> None:
         raise _changed(answer)
 
 
-def _facts(answer: Answer, size: int | None) -> Facts:
+def facts_of(answer: Answer, size: int | None) -> Facts:
+    """Return what an answer tells of the blob, given the size that it tells."""
     fields = answer.head.fields
     return Facts(size, fields.get("etag"), fields.get("last-modified"))
 

@@ -9,7 +9,7 @@ from .connection import Connection
 from .head import Malformed
 from .refusal import Subject
 
-__all__ = ["Body", "EmptyStream"]
+__all__ = ["Body", "EmptyStream", "closed_error"]
 
 _SKIPPED_AT_ONCE = 256 * 1024
 # Longer than any packet burst; and a TLS socket takes no more than 2**31 - 1.
@@ -26,7 +26,7 @@ class EmptyStream:
 
     def readinto(self, buffer: memoryview, /) -> int:
         if self._is_closed:
-            raise _closed()
+            raise closed_error()
         return 0
 
     def close(self) -> None:
@@ -105,7 +105,7 @@ class Body:
             )
         with self._lock:
             if self._is_closed:
-                raise _closed()
+                raise closed_error()
             if self._is_busy:
                 raise RuntimeError("a stream is read by one thread at a time")
             connection = self._connection
@@ -130,7 +130,7 @@ class Body:
             self._connection = None
         if self._is_closed:
             connection.close()
-            raise _closed()
+            raise closed_error()
         self._settle(connection)
         return count
 
@@ -178,7 +178,7 @@ class Body:
             self._connection = None
         connection.close()
         if was_closed and isinstance(error, Exception):
-            return _closed()
+            return closed_error()
         if isinstance(error, BlobError):
             return error
         if isinstance(error, Malformed):
@@ -231,5 +231,6 @@ class Body:
         return False
 
 
-def _closed() -> ValueError:
+def closed_error() -> ValueError:
+    """Make what a stream raises after `close`."""
     return ValueError("I/O operation on closed stream")
