@@ -151,7 +151,7 @@ class Twin:
             lines = self.rest(self.position, -1).splitlines(keepends=True)
             # Only b"\n" ends a line of a binary file.
             whole, lines = b"".join(lines), []
-            while whole and (hint <= 0 or sum(map(len, lines)) < hint):
+            while whole and (hint <= 0 or sum(map(len, lines)) <= hint):
                 end = whole.find(b"\n") + 1 or len(whole)
                 lines.append(whole[:end])
                 whole = whole[end:]
