@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
+from typing import Never
 
 import pytest
 from command_line import command, run, run_module, wait_for_fault
@@ -191,6 +192,7 @@ def test_memory_of_cat_does_not_grow_with_the_blob(
 # ---- output that is not taken
 
 
+@pytest.mark.skipif(os.name != "posix", reason="only on POSIX")
 def test_broken_pipe_is_silent(tmp_path: Path) -> None:
     (tmp_path / "blob").write_bytes(DATA)
     process = subprocess.Popen(
@@ -204,15 +206,42 @@ def test_broken_pipe_is_silent(tmp_path: Path) -> None:
     assert process.wait(timeout=60) == 141
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only where there is /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("arguments", [["cat"], ["cat", "--range=0-9"], ["stat"]])
-def test_full_disk_is_one_line_and_a_failure(tmp_path: Path, arguments: list[str]) -> None:
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only where there is /dev/full")
+def test_full_disk_is_one_line_and_a_failure(
+    tmp_path: Path, arguments: list[str], unbuffered: str
+) -> None:
     (tmp_path / "blob").write_bytes(DATA)
     with open("/dev/full", "wb") as full:
         ended = run(
-            *arguments, tmp_path / "blob", stdout=full, stderr=subprocess.PIPE, capture_output=False
+            *arguments,
+            tmp_path / "blob",
+            capture_output=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         )
     assert (ended.returncode, ended.stderr) == (1, b"blobread: No space left on device\n")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.skipif(os.name != "posix", reason="only on POSIX")
+def test_disk_that_takes_a_part_of_the_last_bytes_is_a_failure(
+    tmp_path: Path, unbuffered: str
+) -> None:
+    (tmp_path / "blob").write_bytes(DATA)
+    with open(tmp_path / "to", "wb") as file:
+        ended = run(
+            "cat",
+            tmp_path / "blob",
+            before="import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2_900_000, -1))",
+            capture_output=False,
+            stdout=file,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
+    assert (ended.returncode, ended.stderr) == (1, b"blobread: File too large\n")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only where a shell can close stdout")
@@ -255,6 +284,15 @@ def test_url_that_names_no_blob_is_one_line_and_a_failure(
     assert said in error_of(capsysbinary)
 
 
+def test_error_of_many_lines_is_told_in_one(capsysbinary: Captured) -> None:
+    def fail(url: str) -> Never:
+        raise blobread.BlobError("it fails\n  for many\r\nreasons")
+
+    blobread.register_scheme("failing", fail)
+    assert main(["cat", "failing://blob"]) == 1
+    assert error_of(capsysbinary) == "blobread: it fails for many reasons"
+
+
 @pytest.mark.parametrize("name", ["stat", "cat", "bench"])
 def test_secrets_in_a_url_are_not_shown(
     name: str, fault_server: FaultServer, capsysbinary: Captured
@@ -269,7 +307,15 @@ def test_secrets_in_a_url_are_not_shown(
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["sta", "x"], ["stat"], ["stat", "x", "--js"], ["get", "x"], ["cat", "x", "y"]],
+    [
+        [],
+        ["--vers"],
+        ["sta", "x"],
+        ["stat"],
+        ["stat", "x", "--js"],
+        ["get", "x"],
+        ["cat", "x", "y"],
+    ],
 )
 def test_arguments_that_make_no_sense_are_a_usage_error(
     arguments: list[str], capsysbinary: Captured

@@ -57,12 +57,18 @@ def _run(given: argparse.Namespace) -> None:
         count = None if given.range is None else _go_to(blob, given.range)
         done = 0
         for chunk in chunks(blob, count):
-            sys.stdout.buffer.write(chunk)
+            _write(chunk)
             done += len(chunk)
         if done == 0 and given.range is not None and given.range.first is not None:
             raise InvalidOffsetError(
                 f"no byte of the blob, which has {blob.size}, is in the range", path=blob.info.path
             )
+
+
+def _write(chunk: memoryview) -> None:
+    # Where Python is told not to buffer, this is a raw file, which may take only a part.
+    while chunk:
+        chunk = chunk[sys.stdout.buffer.write(chunk) :]
 
 
 def _go_to(blob: BlobReader, wanted: Range) -> int | None:
