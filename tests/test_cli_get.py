@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from faults import EVER, Blob, Fault, FaultServer, When
 
 import blobread
 from blobread.cli import main
+from blobread.cli.progress import progress_bar
 from blobread.download import download
 from blobread.drivers.memory import MemoryDriver
 
@@ -248,6 +250,14 @@ def test_disk_that_is_full_leaves_no_file(source: str, target: Path) -> None:
 
 
 # ---- the bar
+
+
+def test_bar_has_no_thread_that_takes_time_from_the_reader() -> None:
+    before = threading.enumerate()
+    with progress_bar("label") as show:
+        show(0, 10)
+        show(5, 10)
+        assert threading.enumerate() == before
 
 
 def test_without_a_terminal_the_bar_is_one_line(source: str, target: Path) -> None:

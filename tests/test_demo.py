@@ -36,9 +36,10 @@ def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the demo, with its temporary files and its picture in a directory."""
     pytest.importorskip("matplotlib", reason="the extra 'plot' is not installed")
     picture = ["--plot", str(directory / "picture" / "speed.png")]
+    temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(directory))
     return subprocess.run(
         [sys.executable, PROGRAM, *arguments, *picture],
-        env={**os.environ, "TMPDIR": str(directory), "PYTHONPATH": str(HERE)},
+        env={**os.environ, **temporary, "PYTHONPATH": str(HERE)},
         capture_output=True,
         text=True,
         timeout=120,
