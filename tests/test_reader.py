@@ -766,16 +766,17 @@ def test_exception_leaves_the_position_and_drops_the_stream(
     error: type[BaseException], at: int
 ) -> None:
     driver = OneBlob(DATA[:200_000], failing_at(at, error))
-    calls: list[Callable[[BlobReader], object]] = [
-        lambda f: f.read(),
-        lambda f: f.readall(),
-        lambda f: f.read(190_000),
-        lambda f: f.readinto(bytearray(190_000)),
-        lambda f: f.readlines(),
-        lambda f: [f.read_at(190_000, 5)],
-        lambda f: f.readinto_at(bytearray(190_000), 5),
+    calls: list[tuple[int, Callable[[BlobReader], object]]] = [
+        (0, lambda f: f.read()),
+        (0, lambda f: f.readall()),
+        (0, lambda f: f.read(190_000)),
+        (0, lambda f: f.readinto(bytearray(190_000))),
+        (0, lambda f: f.readlines()),
+        # These have streams of their own, and leave that of the cursor alone.
+        (1, lambda f: f.read_at(190_000, 5)),
+        (1, lambda f: f.readinto_at(bytearray(190_000), 5)),
     ]
-    for call in calls:
+    for left, call in calls:
         driver.behave = failing_at(at, error)
         with reader_of(driver) as f:
             f.seek(5)
@@ -785,7 +786,7 @@ def test_exception_leaves_the_position_and_drops_the_stream(
             with pytest.raises(error):
                 call(f)
             assert f.tell() == 5
-            assert driver.left_open == 0
+            assert driver.left_open <= left
             driver.behave = honest
             assert f.read() == DATA[5:200_000]
 
