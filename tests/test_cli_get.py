@@ -262,9 +262,10 @@ def test_bar_has_no_thread_that_takes_time_from_the_reader() -> None:
 
 def test_without_a_terminal_the_bar_is_one_line(source: str, target: Path) -> None:
     ended = run("get", source, target)
-    (line,) = ended.stderr.decode().splitlines()
+    line, end, rest = ended.stderr.decode().partition("\n")
     assert line.startswith("target ")
     assert "3.0/3.0 MB" in line
+    assert (end, rest) == ("\n", "")
 
 
 def test_quiet_says_nothing(source: str, target: Path) -> None:

@@ -53,10 +53,10 @@ def progress_bar(label: str) -> Iterator[OnProgress]:
 
     def show(done: int, total: int | None) -> None:
         nonlocal shown
+        bar.update(task, completed=done, total=total)
         if done == 0:
             bar.start_task(task)
             bar.start()
-        bar.update(task, completed=done, total=total)
         if (now := time.monotonic()) - shown >= _PAUSE:
             shown = now
             bar.refresh()
@@ -65,7 +65,7 @@ def progress_bar(label: str) -> Iterator[OnProgress]:
         yield show
     except BaseException:
         bar.live.transient = True
-        raise
-    finally:
-        # Not bar.stop(), which ends with an empty line where there is no terminal.
+        # Not bar.stop(), which ends the line, even if there is none.
         bar.live.stop()
+        raise
+    bar.stop()
