@@ -165,6 +165,12 @@ class OneBlob:
         self.streams: list[Stream] = []
         self.failures: list[BaseException] = []
 
+    def mend(self) -> None:
+        """Behave well from now on, in the streams that are open too."""
+        self.behave = honest
+        for stream in self.streams:
+            stream.behave = honest
+
     @property
     def requests(self) -> int:
         return self.stats + len(self.asked)

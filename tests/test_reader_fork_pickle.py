@@ -19,7 +19,7 @@ import pytest
 from conftest import Nginx
 from faults import Blob, Fault, FaultServer, When
 from misbehaving import OneBlob, OneBlobOpened, Stream
-from together import Call, Gate
+from together import Call, Gate, wait_until
 
 import blobread
 from blobread import BlobChangedError, BlobInfo, BlobReader, PathNotFoundError
@@ -180,8 +180,7 @@ def test_child_of_a_fork_while_a_thread_waits_for_an_http_answer_reads_right(nth
         case = server.case(blob, Fault("stall", at=5, when=When(nth=nth)))
         with blobread.open(case.url) as f:
             call = Call(lambda: f.read(200_000) if nth == 1 else f.read_at(10, 300_000))
-            while not case.ledger.firings:
-                pass
+            wait_until(lambda: case.ledger.firings)
             in_child(child)
             f.close()
             with pytest.raises(ValueError, match="closed"):
@@ -333,7 +332,7 @@ def test_dask_token_has_no_position_and_changes_with_the_version(file: Path) -> 
         before: Any = f.__dask_tokenize__()
         f.read(10)
         assert f.__dask_tokenize__() == before
-    os.utime(file, ns=(1, 1))
+    os.utime(file, ns=(10**18, 10**18))
     with blobread.open(file) as f:
         assert f.__dask_tokenize__() != before
     with BlobReader(FileDriver(), str(file)) as f:

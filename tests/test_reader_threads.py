@@ -185,9 +185,9 @@ def test_positional_and_cursor_reads_that_open_the_file_at_once_leave_none_open(
 class SocketStream:
     """A stream that waits for bytes which never come, until it is closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, waits: threading.Event) -> None:
         self.near, self.far = socket.socketpair()
-        self.waits = threading.Event()
+        self.waits = waits
 
     def readinto(self, buffer: memoryview, /) -> int:
         self.waits.set()
@@ -204,9 +204,10 @@ class SocketDriver(OneBlob):
     def __init__(self) -> None:
         super().__init__(DATA)
         self.sockets: list[SocketStream] = []
+        self.waits = threading.Event()
 
     def read_stream(self, *args: object, **options: object) -> SocketStream:  # type: ignore[override]
-        self.sockets.append(SocketStream())
+        self.sockets.append(SocketStream(self.waits))
         return self.sockets[-1]
 
 
@@ -226,9 +227,7 @@ def test_close_ends_a_read_that_waits(read: Callable[[BlobReader], object]) -> N
     driver = SocketDriver()
     f = BlobReader(driver, "path")
     call = Call(lambda: read(f))
-    while not driver.sockets:
-        pass
-    assert driver.sockets[0].waits.wait(60)
+    assert driver.waits.wait(60)
     f.close()
     with pytest.raises(ValueError, match="closed"):
         call.outcome()
@@ -241,9 +240,7 @@ def test_close_ends_all_that_wait_for_the_cursor() -> None:
     driver = SocketDriver()
     f = BlobReader(driver, "path")
     calls = [Call(lambda: f.read(10)) for _ in range(5)]
-    while not driver.sockets:
-        pass
-    assert driver.sockets[0].waits.wait(60)
+    assert driver.waits.wait(60)
     f.close()
     for call in calls:
         with pytest.raises(ValueError, match="closed"):

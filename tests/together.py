@@ -2,12 +2,13 @@
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from misbehaving import Behaviour, Stream, honest
 
-__all__ = ["Call", "Gate", "switch_interval", "together"]
+__all__ = ["Call", "Gate", "switch_interval", "together", "wait_until"]
 
 PATIENCE = 60.0  # seconds; only a test that fails waits so long
 
@@ -51,6 +52,14 @@ def together(*functions: Callable[[], object]) -> list[object]:
     for call in calls:
         call.join(PATIENCE)
     return [call.outcome() for call in calls]
+
+
+def wait_until(holds: Callable[[], object]) -> None:
+    """Wait for something that another thread or process does."""
+    late = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < late, "it has not come to pass"
+        time.sleep(0)
 
 
 class Gate:
