@@ -251,6 +251,14 @@ def test_stat_asks_by_get_where_head_is_not_answered(fault_server: FaultServer) 
     assert HttpDriver(idle_timeout=0.2).stat(case.url).size == 1000
 
 
+def test_a_head_that_hangs_leaves_the_get_half_of_the_time(
+    fault_server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "_OPEN_DEADLINE", 0.4)
+    case = fault_server.case(BLOB, Fault("hang", when=When(method="HEAD")))
+    assert HttpDriver(connect_timeout=0.4).stat(case.url).size == 1000
+
+
 def test_a_head_with_a_body_does_no_harm(fault_server: FaultServer) -> None:
     case = fault_server.case(BLOB, Fault("head_with_body", when=When(method="HEAD")))
     http = HttpDriver()

@@ -16,7 +16,11 @@ from streams import read_all
 from blobread.drivers.http import HttpDriver
 from blobread.errors import BlobError, PathNotFoundError, TruncatedBlobError
 from blobread.http import pool
+from blobread.http.chunked import ChunkedBody
 from blobread.http.connection import Connection, Route
+from blobread.http.refusal import Subject
+from blobread.http.sized import SizedBody
+from blobread.http.stream import Body
 
 BLOB = Blob(100_000)
 
@@ -224,6 +228,48 @@ def test_a_connection_with_something_to_be_received_is_closed(leave: bytes) -> N
         end.close()
     assert pool.take(connection.route) is None
     assert connection._sock.fileno() == -1
+    end.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "came", "read_first", "is_pooled"),
+    [
+        ("sized", b"abc", 3, True),
+        ("sized", b"abc", 1, True),
+        ("sized", b"ab", 1, False),
+        ("sized", b"abcX", 3, False),
+        ("sized", b"abcX", 1, False),
+        ("chunked", b"3\r\nabc\r\n0\r\n\r\n", 3, True),
+        ("chunked", b"3\r\nabc\r\n0\r\n\r\nX", 3, False),
+        ("chunked", b"3\r\nabc\r\n", 3, False),
+        ("chunked", b"3\r\nabc\r\n1\r\n", 3, False),
+        ("chunked", b"3\r\nabc\r\n0\r\n\r\n", 1, False),
+        ("unknown", b"3\r\nabc\r\n0\r\n\r\n", 4, True),
+        ("unknown", b"3\r\nabc\r\n0\r\n\r\nX", 4, False),
+    ],
+)
+def test_only_an_answer_that_came_whole_and_alone_gives_its_connection_back(
+    body: str, came: bytes, read_first: int, is_pooled: bool
+) -> None:
+    connection, end = make_pair()
+    subject, rest = Subject("http", "path"), memoryview(came)
+    stream: Body
+    if body == "sized":
+        stream = SizedBody(connection, rest, subject, 3, left=3, may_reuse=True)
+    else:
+        is_exact = body == "chunked"
+        left = 3 if is_exact else 100
+        stream = ChunkedBody(
+            connection, rest, subject, left=left, is_exact=is_exact, may_reuse=True
+        )
+    view = memoryview(bytearray(read_first))
+    assert stream.readinto(view) == min(read_first, 3)
+    if read_first > 3:
+        assert stream.readinto(view) == 0
+    stream.close()
+    taken = pool.take(connection.route)
+    assert (taken is connection) is is_pooled
+    connection.close()
     end.close()
 
 
