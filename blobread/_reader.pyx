@@ -34,7 +34,8 @@ cdef extern from "Python.h":
     void PyErr_Clear()
     unsigned long PyThread_get_thread_ident() nogil
     long long PyLong_AsLongLongAndOverflow(object number, int *overflow) except? -1
-    Py_ssize_t PyLong_AsSsize_t(object number) except? -1
+    char *PyByteArray_AS_STRING(object array)
+    Py_ssize_t PyByteArray_GET_SIZE(object array)
     object PyNumber_Index(object number)
 
 cdef Py_ssize_t AUTO = 256 << 10    # of a buffer: beyond it the bytes leave the CPU's cache before they are used
@@ -87,28 +88,28 @@ class ReaderStats(NamedTuple):
     connections: int
 
 
-cdef int take_buffer(object owner, Py_buffer *view) except -1:
-    """Take the caller's memory, or say why it is not fit."""
-    if not PyObject_CheckBuffer(owner):
-        raise TypeError(f"a writable buffer is needed, not {type(owner).__name__}")
+cdef inline int take_caller(object owner, Py_buffer *view) except -1:
+    """Take the caller's memory."""
     if GetBuffer(owner, view, PyBUF_WRITABLE) == 0:
         return 0
     PyErr_Clear()
+    return take_unusual(owner, view)
+
+
+cdef int take_unusual(object owner, Py_buffer *view) except -1:
+    """Take the memory of a tensor that only speaks DLPack; or say why this is not fit."""
+    if not PyObject_CheckBuffer(owner):
+        if not hasattr(owner, "__dlpack__"):
+            raise TypeError(f"a writable buffer is needed, not {type(owner).__name__}")
+        from .dlpack import byte_view
+
+        owner = byte_view(owner)
     try:
         PyObject_GetBuffer(owner, view, PyBUF_WRITABLE)
     except ValueError as exc:
         # NumPy says ValueError to a read-only or a strided array.
         raise BufferError(f"cannot read into this {type(owner).__name__}: {exc}") from exc
     return 0
-
-
-cdef object tensor_view(object owner):
-    """A view of a tensor that only speaks DLPack; all else as it is."""
-    if not hasattr(owner, "__dlpack__"):
-        return owner
-    from .dlpack import byte_view
-
-    return byte_view(owner)
 
 
 cdef int64_t as_offset(object number) except? -1:
@@ -119,15 +120,20 @@ cdef int64_t as_offset(object number) except? -1:
     return value
 
 
-cdef Py_ssize_t as_length(object number) except? -2:
+cdef inline Py_ssize_t as_length(object number) except? -2:
     """A length for a read; None and -1 are all that is left."""
-    cdef Py_ssize_t n
     if number is None:
         return -1
-    n = PyLong_AsSsize_t(PyNumber_Index(number))
-    if n < -1:
+    cdef Py_ssize_t count = number
+    if count < -1:
         raise ValueError("read length must be non-negative or -1")
-    return n
+    return count
+
+
+cdef inline Py_ssize_t as_limit(object number) except? -2:
+    """A limit where any negative number is none, as everywhere in io but in read()."""
+    cdef Py_ssize_t count = -1 if number is None else number
+    return max(count, -1)
 
 
 cdef Py_ssize_t buffer_limit(object driver, object size) except -1:
@@ -295,14 +301,22 @@ cdef class BlobReader:
 
     # ---- reads at the cursor ---------------------------------------------------------------------------------
 
-    cdef object take(self, Py_ssize_t count):
+    cdef inline object take(self, Py_ssize_t count):
         """The next `count` bytes, which the buffer holds."""
         out = PyBytes_FromStringAndSize(self.cursor, count)
+        self.move(count)
+        return out
+
+    cdef inline int hit(self, char *to, Py_ssize_t count) noexcept:
+        memcpy(to, self.cursor, count)
+        return self.move(count)
+
+    cdef inline int move(self, Py_ssize_t count) noexcept:
         self.cursor += count
         self.have -= count
         self.delivered += count
         self.buffer.hits += 1
-        return out
+        return 0
 
     cdef object read_through(self, Py_ssize_t count, bint once):
         """read() and read1() where the buffer does not hold all of it."""
@@ -407,7 +421,7 @@ cdef class BlobReader:
     @cython.binding(False)
     def read1(self, size=-1, /):
         """Read 1 to `size` bytes by at most one read of the store; ``b""`` only at the end."""
-        cdef Py_ssize_t count = as_length(size)
+        cdef Py_ssize_t count = as_limit(size)
         if self.have == 0 and count < 0:
             self.fill_buffer()
         if self.have > 0:
@@ -431,16 +445,16 @@ cdef class BlobReader:
         """
         cdef Py_buffer view
         cdef Py_ssize_t count
-        if not PyObject_CheckBuffer(buffer):
-            buffer = tensor_view(buffer)
-        take_buffer(buffer, &view)
+        if type(buffer) is bytearray:
+            count = PyByteArray_GET_SIZE(buffer)
+            if 0 < count <= self.have:
+                # Nothing can resize it before the copy is done: there is no need to export it.
+                self.hit(PyByteArray_AS_STRING(buffer), count)
+                return count
+        take_caller(buffer, &view)
         count = view.len
         if 0 < count <= self.have:
-            memcpy(view.buf, self.cursor, count)
-            self.cursor += count
-            self.have -= count
-            self.delivered += count
-            self.buffer.hits += 1
+            self.hit(<char *>view.buf, count)
             PyBuffer_Release(&view)
             return count
         return self.readinto_through(target_of_caller(&view), False)
@@ -448,9 +462,7 @@ cdef class BlobReader:
     def readinto1(self, buffer, /):
         """Like `readinto`, by at most one read of the store: 1 byte or more, 0 only at the end."""
         cdef Py_buffer view
-        if not PyObject_CheckBuffer(buffer):
-            buffer = tensor_view(buffer)
-        take_buffer(buffer, &view)
+        take_caller(buffer, &view)
         return self.readinto_through(target_of_caller(&view), True)
 
     def readall(self):
@@ -465,19 +477,19 @@ cdef class BlobReader:
             stop = <const char *>memchr(self.cursor, c"\n", self.have)
             if stop is not NULL:
                 return self.take(stop - self.cursor + 1)
-        return self.line_through(as_length(size))
+        return self.line_through(as_limit(size))
 
     def readlines(self, hint=-1, /):
         """Read the lines that are left, or as many as `hint` bytes take."""
-        cdef int64_t left = -1 if hint is None else hint
+        cdef Py_ssize_t left = as_limit(hint)
         cdef list lines = []
         start = self.tell()
         try:
             for line in self:
                 lines.append(line)
-                if left > 0:
+                if hint is not MINUS_ONE and left > 0:
                     left -= len(line)
-                    if left <= 0:
+                    if left < 0:
                         break
         except BaseException:
             if self.end >= 0:
@@ -614,9 +626,7 @@ cdef class BlobReader:
         cdef Py_ssize_t count
         cdef Py_buffer view
         cdef _Target target
-        if not PyObject_CheckBuffer(buffer):
-            buffer = tensor_view(buffer)
-        take_buffer(buffer, &view)
+        take_caller(buffer, &view)
         target = target_of_caller(&view)
         self.enter_at(at)
         try:
