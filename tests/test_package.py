@@ -74,7 +74,7 @@ def files_of_tree(*patterns: str) -> set[str]:
 @needs_tree
 def test_sdist_has_all_that_builds_tests_and_measures_it(sdist: Built) -> None:
     wanted = files_of_tree(
-        "blobread/**/*.py", "blobread/*.py[xi]", "blobread/*.h", "tests/**/*.py", "bench/**/*.py",
+        "blobread/**/*.py", "blobread/*.p*", "blobread/*.h", "tests/**/*.py", "bench/**/*.py",
         "ci/*",
     )  # fmt: skip
     wanted |= {"LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "setup.py"}
