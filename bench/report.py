@@ -1,0 +1,144 @@
+"""From the raw measurements to the tables of README and the pictures in docs.
+
+    python bench/report.py
+
+Refuses what was measured on anything but a commit, figures of different commits, and wrong bytes.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median, quantiles
+from typing import NamedTuple
+
+import pictures
+import results
+from results import Case, Measured
+
+_ROOT = Path(__file__).resolve().parent.parent
+_BEGIN = "<!-- figures: begin; written by bench/report.py -->\n"
+_END = "<!-- figures: end -->"
+_OURS = "blobread"
+
+
+class Figure(NamedTuple):
+    """How a figure is told: its name among the results, a heading, and the text of one sample."""
+
+    name: str
+    heading: str
+    text: Callable[[float, int], str]
+
+
+def nanoseconds(sample: float, count: int) -> str:
+    return f"{sample / count * 1e9:.0f}"
+
+
+def microseconds(sample: float, count: int) -> str:
+    return f"{sample / count * 1e6:.0f}"
+
+
+def gigabytes_a_second(sample: float, count: int) -> str:
+    return f"{count / sample / 1e9:.1f}"
+
+
+def megabytes(sample: float, count: int) -> str:
+    return f"{sample / count / 1e6:.1f}"
+
+
+_FIGURES = (
+    Figure("calls", "One call on a hot local file, nanoseconds", nanoseconds),
+    Figure("local", "1 GiB of a hot local file into an array, GB/s", gigabytes_a_second),
+    Figure("http_bulk", "1 GiB over HTTP into an array, GB/s", gigabytes_a_second),
+    Figure("http_small", "Small reads over HTTP, microseconds each", microseconds),
+    Figure("memory", "Memory beyond the array while reading 1 GiB, MB", megabytes),
+)
+
+
+def checked(measured: list[Measured]) -> list[Measured]:
+    """Give the measurements back if they may be published, else end the program."""
+    commits = {one["about"]["commit"] for one in measured}
+    if len(commits) > 1:
+        sys.exit(f"the figures are of different commits: {', '.join(sorted(commits))}")
+    for one in measured:
+        if one["about"]["dirty"]:
+            sys.exit(f"{one['figure']} was measured on a tree with changes that are not committed")
+        for case in one["cases"]:
+            if _OURS in case["wrong"]:
+                sys.exit(f"{one['figure']}, {case['case']}: {_OURS} gave a wrong byte")
+    return measured
+
+
+def subjects_of(cases: list[Case]) -> list[str]:
+    """Ours first, then the rest in the order of their runs."""
+    found = dict.fromkeys(name for case in cases for name in [*case["samples"], *case["wrong"]])
+    return [_OURS, *(name for name in found if name != _OURS)]
+
+
+def ratio(case: Case) -> str:
+    """Our median by that of the baseline, and the quartiles of the ratios of single rounds."""
+    ours, theirs = case["samples"][_OURS], case["samples"][case["baseline"]]
+    if not all(theirs):
+        return ""
+    low, _, high = quantiles([our / their for our, their in zip(ours, theirs, strict=True)])
+    middle = median(ours) / median(theirs)
+    return f"{middle:.2f} ({low:.2f} to {high:.2f}) of {case['baseline']}"
+
+
+def table(figure: Figure, cases: list[Case]) -> Iterator[str]:
+    """The lines of a table in Markdown: a row a case, a column a subject."""
+    subjects = subjects_of(cases)
+    yield f"| {figure.heading} | {' | '.join(subjects)} | our time |"
+    yield "|---" * (len(subjects) + 2) + "|"
+    for case in cases:
+        cells = [cell(figure, case, name) for name in subjects]
+        yield f"| {case['case']} | {' | '.join(cells)} | {ratio(case)} |"
+
+
+def cell(figure: Figure, case: Case, name: str) -> str:
+    if name in case["wrong"]:
+        return "wrong bytes"
+    if name not in case["samples"]:
+        return ""
+    return figure.text(median(case["samples"][name]), case["count"])
+
+
+def circumstances(measured: list[Measured]) -> Iterator[str]:
+    about = measured[0]["about"]
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    yield (
+        f"Measured at commit `{about['commit'][:12]}` with Python {about['python'].split()[0]}, "
+        f"{versions}, on {about['system']}, {about['cores']} cores of {about['processor']}. "
+        "We wrote both the library and the benchmark, so do not believe us: "
+        "[bench/](bench) has the raw numbers, and each script there says how to run it."
+    )
+    yield ""
+    yield (
+        "All subjects take turns, every byte of every run is checked, and numbers are medians; "
+        "the last column has the ratio of medians and, in brackets, the quartiles of the ratios "
+        "within a round. Files are in the system's cache, and the server is nginx over loopback, "
+        "so these are the costs of the programs alone: a disk or a network only adds to them."
+    )
+
+
+def section(measured: list[Measured]) -> str:
+    """The section of README, without the marks around it."""
+    lines = list(circumstances(measured))
+    for figure, one in zip(_FIGURES, measured, strict=True):
+        lines += ["", *table(figure, one["cases"])]
+    lines += ["", *(f"![{text}](docs/{name})" for name, text in pictures.TEXTS.items())]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    measured = checked([results.load(figure.name) for figure in _FIGURES])
+    readme = _ROOT / "README.md"
+    before, begin, rest = readme.read_text("utf-8").partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        sys.exit("README.md has no marks between which the figures belong")
+    pictures.draw({one["figure"]: one["cases"] for one in measured}, _ROOT / "docs")
+    readme.write_text(before + begin + section(measured) + end + after, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
