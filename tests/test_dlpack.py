@@ -100,6 +100,30 @@ def test_part_of_a_tensor_is_filled_and_nothing_beside_it(reader: BlobReader, ki
 
 
 @kinds
+def test_stride_of_a_single_item_means_nothing(reader: BlobReader, kind: Any) -> None:
+    array = np.zeros((4, 6), "u1")
+    assert fill(reader, kind(array[:1, 1:3])) == 2
+    assert array.tobytes()[:5] == b"\0" + DATA[:2] + b"\0\0"
+
+
+def test_tensor_is_told_not_to_give_a_copy(reader: BlobReader) -> None:
+    class Lending(Tensor):
+        def __dlpack__(self, **options: Any) -> Any:
+            array = self.array if options.get("copy") is False else self.array.copy()
+            return array.__dlpack__(max_version=options.get("max_version"))
+
+    array = np.zeros(10, "u1")
+    assert fill(reader, Lending(array)) == 10
+    assert array.tobytes() == DATA[:10]
+
+
+def test_tensor_may_begin_behind_its_address(reader: BlobReader) -> None:
+    whole = np.zeros(32, "u1")
+    assert fill(reader, PatchedTensor(whole[:16], byte_offset=8)) == 16
+    assert whole.tobytes() == bytes(8) + DATA[:16] + bytes(8)
+
+
+@kinds
 @pytest.mark.parametrize("device", [3, 11])
 def test_memory_that_is_pinned_for_a_device_is_filled(
     reader: BlobReader, kind: Any, device: int

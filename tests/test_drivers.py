@@ -15,6 +15,7 @@ from blobread.drivers.file import FileDriver
 from blobread.drivers.http import HttpDriver
 from blobread.drivers.memory import MemoryDriver
 from blobread.testing import BlobStore, DriverSuite
+from blobread.verify import VerifyingDriver
 
 
 class Directory:
@@ -116,6 +117,14 @@ class TestFileDriverBelowARoot(TestFileDriver):
     @pytest.fixture
     def driver(self, tmp_path: Path) -> FileDriver:
         return FileDriver(tmp_path)
+
+
+class TestVerifyingDriver(TestFileDriver):
+    """Over files, of which no digest is known."""
+
+    @pytest.fixture
+    def driver(self) -> VerifyingDriver:
+        return VerifyingDriver(FileDriver(), True)
 
 
 class TestMemoryDriver(DriverSuite):

@@ -150,6 +150,8 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside/secret").write_bytes(b"secret")
     (tmp_path / "secret").write_bytes(b"secret")
+    (tmp_path / "root-beside").mkdir()
+    (tmp_path / "root-beside/secret").write_bytes(b"secret")
     root = tmp_path / "root"
     (root / "sub").mkdir(parents=True)
     (root / "blob").write_bytes(b"inside")
@@ -160,6 +162,7 @@ def root(tmp_path: Path) -> Path:
         (root / "middle").symlink_to(tmp_path / "outside")
         (root / "up").symlink_to("..")
         (root / "sub/deep").symlink_to("../../outside")
+        (root / "beside").symlink_to("../root-beside")
         (root / "harmless").symlink_to("blob")
         (root / "loop").symlink_to("loop")
         (root / "top").symlink_to("/")
@@ -177,7 +180,7 @@ ESCAPES = [
     "blob/x", "\ud800", "../\udcff",
     "final", "relative", "middle/secret", "up/secret", "up/outside/secret", "sub/deep/secret",
     "middle", "middle/", "middle/.", "middle/../secret", "harmless", "loop", "loop/x",
-    "top/etc/hostname", "./final", "sub/../final", "final/", "final/.",
+    "top/etc/hostname", "./final", "beside/secret", "sub/../final", "final/", "final/.",
     *([] if os.name == "nt" else ["blob/", "blob/.", "blob//"]),
 ]  # fmt: skip
 
@@ -224,6 +227,13 @@ def test_path_below_the_root_is_read(root: Path, name: str) -> None:
     assert driver.stat(name).size == 6
     with blobread.open(name, root=root) as reader:
         assert reader.read() == b"inside"
+
+
+@pytest.mark.parametrize("name", [".", "./", "sub", "sub/", "sub/.", "./sub"])
+def test_directory_below_the_root_is_one(root: Path, name: str) -> None:
+    assert FileDriver(root).stat(name).is_dir
+    with pytest.raises(BlobIsDirectoryError):
+        FileDriver(root).open(name)
 
 
 @links
@@ -378,6 +388,25 @@ def test_link_is_followed_where_there_is_no_root(file: Path) -> None:
     link.symlink_to(link)
     with pytest.raises(InvalidPathError, match="symbolic link"):
         FileDriver().stat(str(link))
+
+
+@links
+def test_link_to_a_file_is_listed_and_one_to_a_directory_is_not_followed(file: Path) -> None:
+    (file.parent / "link").symlink_to(file)
+    (file.parent / "loop").symlink_to(file.parent)
+    (file.parent / "dangling").symlink_to("nowhere")
+    found = list(FileDriver().list(f"{file.parent}/"))
+    assert [os.path.basename(info.path) for info in found] == ["blob", "link"]
+    assert [info.size for info in found] == [len(DATA)] * 2
+
+
+def test_file_that_is_deleted_while_it_is_listed_is_left_out(file: Path) -> None:
+    second = file.with_name("second")
+    second.touch()
+    listing = FileDriver().list(f"{file.parent}{os.sep}")
+    assert next(listing).path == str(file)
+    second.unlink()
+    assert list(listing) == []
 
 
 @linux

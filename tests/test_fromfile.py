@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import blobread
-from blobread import BlobInfo, BlobReader
-from blobread.drivers.memory import MemoryDriver
+from blobread import BlobError, BlobInfo, BlobReader
+from blobread.drivers.memory import MemoryDriver, MemoryStream
 
 DATA = random.Random(3).randbytes(100_003)
 
@@ -268,3 +268,20 @@ def test_blob_of_unknown_size_cannot_give_all_items(unsized: BlobReader) -> None
 def test_blob_of_unknown_size_that_is_too_short_says_so(unsized: BlobReader) -> None:
     with pytest.raises(EOFError, match="100003 are left"):
         blobread.fromfile(unsized, "u1", len(DATA) + 1)
+
+
+def test_error_in_a_blob_that_does_not_go_back_comes_out_as_it_is() -> None:
+    class Stream(MemoryStream):
+        def readinto(self, buffer: memoryview, /) -> int:
+            if len(self._left) < 50:
+                raise BlobError("broken off")
+            return super().readinto(buffer[:50])
+
+    class Breaking(Unsized):
+        def read_stream(self, *args: Any, **pin: Any) -> MemoryStream:
+            return Stream(DATA[:100], 0, 100)
+
+    with BlobReader(Breaking({"blob": DATA}), "blob") as reader:
+        blobread.fromfile(reader, "u1", 40)
+        with pytest.raises(BlobError, match="broken off"):
+            blobread.fromfile(reader, "u1", 100, offset=4)
