@@ -331,7 +331,6 @@ def _opened(path: str, descriptor: int) -> BlobInfo:
         if info.size == 0 and os.read(descriptor, 1):
             # procfs and its like say 0 and have bytes: the size shows when they are read to the
             # end. Their times are those of the look.
-            os.lseek(descriptor, 0, os.SEEK_SET)
             return BlobInfo(path, None)
         return info
     except BlobError:
