@@ -43,7 +43,14 @@ cdef class _Buffer:
         self.limit = limit
         self.credit = CREDIT
 
-    cdef bint holds(self, int64_t at) noexcept:
+    cdef inline bint is_lone(self, int64_t at, Py_ssize_t count) noexcept:
+        """Whether plan() would have this read of a file go past, as far from all that was read before."""
+        return (
+            self.source.descriptor >= 0 and count < LOCAL_DIRECT and count <= self.source.total - at
+            and (at > self.miss_to + NEAR or at < self.miss_from - NEAR) and not self.holds(at)
+        )
+
+    cdef inline bint holds(self, int64_t at) noexcept:
         return self.base_at <= at < self.base_at + self.filled
 
     cdef Py_ssize_t copy(self, char *to, Py_ssize_t count, int64_t at) noexcept:
