@@ -44,6 +44,9 @@ class Directory:
 
 
 class LocalDirectory(Directory):
+    def path(self, name: str) -> str:
+        return self.prefix + name.replace("/", os.sep)
+
     def make_directory(self, name: str) -> None:
         (self.root / name).mkdir()
 
