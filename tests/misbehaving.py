@@ -42,6 +42,7 @@ class Stream:
         self.asked: list[int] = []
         self.got: list[Any] = []
         self.closed = False
+        self.info: BlobInfo | None = None  # what the store says of the version that this is of
 
     def fill(self, buffer: memoryview, most: int | None = None) -> int:
         """What an honest readinto() does, with at most `most` bytes."""

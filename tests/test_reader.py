@@ -392,6 +392,48 @@ def test_new_version_is_never_mixed_with_the_old_one() -> None:
     assert first == DATA[:10]
 
 
+class Versions(OneBlob):
+    """A store whose blob is replaced, and whose streams tell what they are of."""
+
+    version = "version:1"
+
+    def read_stream(
+        self,
+        path: str,
+        offset: int = 0,
+        length: int | None = None,
+        *,
+        pin: BlobInfo | None = None,
+    ) -> Stream:
+        if pin is not None and pin.version not in (None, self.version):
+            raise BlobChangedError("was replaced", driver=self.name, path=path)
+        return super().read_stream(path, offset, length, pin=pin)
+
+    def make_stream(self, data: bytes, offset: int, length: int | None) -> Stream:
+        stream = super().make_stream(data, offset, length)
+        stream.info = BlobInfo("path", len(data), self.version)
+        return stream
+
+
+@pytest.mark.parametrize("first", ["read", "read_at"])
+def test_version_of_the_first_stream_is_the_one_that_is_read_where_the_info_names_none(
+    first: str,
+) -> None:
+    driver = Versions(DATA)
+    with reader_of(driver, info=BlobInfo("path", len(DATA))) as f:
+        assert (f.read(10) if first == "read" else f.read_at(10, 0)) == DATA[:10]
+        assert f.info.version == "version:1"
+        driver.data = DATA[::-1]
+        driver.version = "version:2"
+        with pytest.raises(BlobChangedError):
+            f.read_at(10, 2 << 20)
+        f.seek(2 << 20)
+        with pytest.raises(BlobChangedError):
+            f.read(10)
+        assert f.tell() == 2 << 20
+    assert driver.left_open == 0
+
+
 @not_on_windows  # where a file has no holes unless it is told to
 def test_positions_beyond_31_and_32_bits_are_right(tmp_path: Path) -> None:
     places = [2**31 - 5, 2**32 - 5, 2**33 + 12345]

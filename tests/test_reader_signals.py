@@ -6,12 +6,13 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from misbehaving import OneBlob, OneBlobOpened, Stream
-from together import Call, Gate
+from together import Call, Gate, switch_interval, wait_until
 
 import blobread
 from blobread import BlobReader
@@ -198,3 +199,44 @@ def test_waiter_that_is_interrupted_leaves_its_turn_to_the_next() -> None:
             assert f.tell() == 400_000
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def sleeps(thread: threading.Thread) -> bool:
+    """Whether it waits for something; that is not the GIL, which we give up in between."""
+    states = set()
+    for _ in range(3):
+        time.sleep(0.001)
+        stat = Path(f"/proc/self/task/{thread.native_id}/stat").read_text()
+        states.add(stat.rpartition(")")[2].split()[0])
+    return states == {"S"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only where /proc tells who sleeps")
+def test_waiter_that_is_interrupted_when_it_has_the_turn_already_hands_it_on() -> None:
+    main = threading.main_thread()
+    others: list[Call] = []
+
+    def behave(stream: Stream, buffer: memoryview) -> int:
+        if not others:
+            wait_until(lambda: sleeps(main))
+            others.append(Call(lambda: f.read(1000)))
+            wait_until(lambda: sleeps(others[0]))
+            with switch_interval(100.0):
+                # The signal wakes the main thread, but the GIL it does not get before this call
+                # has ended and has given the turn to it.
+                assert main.ident is not None
+                signal.pthread_kill(main.ident, signal.SIGINT)
+                late = time.monotonic() + 0.02
+                while time.monotonic() < late:
+                    pass
+                return stream.fill(buffer, 1000)
+        return stream.fill(buffer, 1000)
+
+    with BlobReader(OneBlob(DATA, behave), "path") as f:
+        first = Call(lambda: f.read(1000))
+        with pytest.raises(KeyboardInterrupt):
+            wait_until(lambda: f.stats.requests)
+            f.read(1000)
+            wait_until(lambda: False)
+        assert first.outcome() == DATA[:1000]
+        assert others[0].outcome() == DATA[1000:2000]
