@@ -95,7 +95,6 @@ def test_the_connection_is_back_in_the_pool_with_the_last_byte_and_not_only_at_c
         Fault("extra", size=1),
         Fault("extra", size=70_000),
         Fault("content_length", values=()),
-        Fault("whole"),
     ],
     ids=repr,
 )
@@ -132,13 +131,31 @@ def test_a_server_that_sends_what_nobody_asked_for_gets_one_request_a_connection
 
 
 def test_a_stream_that_is_left_early_takes_its_connection_along(fault_server: FaultServer) -> None:
-    case = fault_server.case(BLOB)
+    case = fault_server.case(Blob(4 << 20))
     http = HttpDriver()
-    stream = http.read_stream(case.url, 0, 50_000)
+    stream = http.read_stream(case.url, 0, 3 << 20)
     stream.readinto(memoryview(bytearray(10)))
     stream.close()
-    read(case, http)
+    read_all(http.read_stream(case.url, 0, 10))
     assert connections(case) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("wire", "came", "is_pooled"),
+    [(50_000, 50_000, True), (50_000, 49_999, False), (300_000, 50_000, False)],
+)
+def test_a_short_rest_that_is_there_is_drained_and_the_connection_is_used_again(
+    wire: int, came: int, is_pooled: bool
+) -> None:
+    connection, end = make_pair()
+    end.sendall(bytes(came))
+    stream = SizedBody(
+        connection, memoryview(b""), Subject("http", "path"), wire, left=wire, may_reuse=True
+    )
+    stream.close()
+    assert (pool.take(connection.route) is connection) is is_pooled
+    connection.close()
+    end.close()
 
 
 def test_short_error_bodies_are_drained_and_the_connection_is_used_again(

@@ -51,8 +51,8 @@ class Client:
     idle_timeout : float
         Seconds within which the head of an answer, and then each next bytes of it, must come.
     proxy : str or None
-        ``"environment"``, the URL of an HTTP proxy, or None. The environment is asked once an
-        origin.
+        ``"environment"``, the URL of an HTTP proxy, or None. The environment is asked when an
+        URL is met for the first time.
     """
 
     def __init__(
@@ -81,7 +81,6 @@ class Client:
         self._context = ssl_context
         self._from_environment = proxy == "environment"
         self._proxy = parse_proxy(proxy) if proxy and not self._from_environment else None
-        self._proxies: dict[tuple[str, str, int], Proxy | None] = {}
         self._targets: dict[str, Target] = {}
 
     def target(self, path: str) -> Target:
@@ -162,11 +161,7 @@ class Client:
         return Target(url, route, subject, headers, is_own)
 
     def _proxy_of(self, url: Url) -> Proxy | None:
-        if not self._from_environment:
-            return self._proxy
-        if url.origin not in self._proxies:
-            self._proxies[url.origin] = environment_proxy(url)
-        return self._proxies[url.origin]
+        return environment_proxy(url) if self._from_environment else self._proxy
 
     def _ask_once(self, method: str, target: Target, fields: str, deadline: float | None) -> Answer:
         if self._sign is not None and target.is_own:

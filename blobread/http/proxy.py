@@ -1,11 +1,19 @@
 """Which proxy, if any, stands before an origin."""
 
+import os
+import time
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from .origin import Url, parse_url
 
 __all__ = ["Proxy", "environment_proxy", "parse_proxy"]
+
+_VARIABLES = (
+    *("http_proxy", "https_proxy", "no_proxy"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "REQUEST_METHOD"),
+)
 
 
 class Proxy(NamedTuple):
@@ -36,10 +44,18 @@ def parse_proxy(text: str) -> Proxy:
 
 def environment_proxy(url: Url) -> Proxy | None:
     """Find what ``http_proxy``, ``https_proxy``, ``no_proxy`` or the system say of an origin."""
+    # To ask urllib takes as long as to read a small blob, so its answer is kept: while these
+    # variables stay as they are, and for a minute, because the system's settings may change.
+    said = tuple(map(os.environ.get, _VARIABLES))
+    return _look_up(*url.origin, said, int(time.monotonic() // 60))
+
+
+@lru_cache(256)
+def _look_up(scheme: str, host: str, port: int, said: object, minute: int) -> Proxy | None:
     # urllib.request brings http.client and email along: 20 ms that an import of blobread saves.
     from urllib.request import getproxies, proxy_bypass
 
-    found = getproxies().get(url.scheme)
-    if not found or proxy_bypass(f"{url.host}:{url.port}"):
+    found = getproxies().get(scheme)
+    if not found or proxy_bypass(f"{host}:{port}"):
         return None
     return parse_proxy(found)

@@ -1,10 +1,19 @@
 """The body of an answer that told its length."""
 
+import time
+
 from .connection import Connection
 from .refusal import Subject
 from .stream import Body
 
 __all__ = ["SizedBody"]
+
+# What is left of an answer that nobody wants any more, as after an open that read a header only.
+# If it comes at once, as on a fast link, to receive it costs less than to connect anew.
+_LARGEST_DRAIN = 256 * 1024
+_PATIENCE = 0.001  # seconds, for each next bytes
+_LONGEST_DRAIN = 0.004  # seconds
+_PIECE = 64 * 1024
 
 
 class SizedBody(Body):
@@ -35,7 +44,24 @@ class SizedBody(Body):
         return count
 
     def _is_spent(self, connection: Connection) -> bool:
-        return self._wire == len(self._rest)
+        left = self._wire - len(self._rest)
+        return not left or (0 < left <= _LARGEST_DRAIN and _drain(connection, left))
 
     def _has_surplus(self) -> bool:
         return self._may_reuse and self._wire < len(self._rest)
+
+
+def _drain(connection: Connection, left: int) -> bool:
+    """Receive and drop what is left, unless that takes long."""
+    waste = bytearray(min(left, _PIECE))
+    deadline = time.monotonic() + _LONGEST_DRAIN
+    try:
+        connection.set_timeout(_PATIENCE)
+        while left and time.monotonic() < deadline:
+            count = connection.receive(waste, min(left, len(waste)))
+            if not count:
+                return False
+            left -= count
+    except OSError:
+        return False
+    return not left
