@@ -90,10 +90,9 @@ class Connection:
             self._poll.register(sock, select.POLLIN)
 
     def set_timeout(self, seconds: float) -> None:
-        """Let no single send or receive wait for longer than this."""
+        """Let no single receive wait for longer than this, and no send much longer."""
         if seconds == self._timeout:
             return
-        self._timeout = seconds
         if self._in_kernel:
             # The kernel's own timeout spares the poll(2) before each call, and the second change
             # of the GIL, that Python's costs. (A signal that Python handles starts it anew.)
@@ -101,14 +100,18 @@ class Connection:
             moment = struct.pack("@ll", whole, max(1, int((seconds - whole) * 1e6)))
             try:
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, moment)
-                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, moment)
-                return
+                if self._timeout < 0:  # a request fits into the socket's buffer: once is enough
+                    self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, moment)
             except OSError:
                 self._in_kernel = False
-        self._sock.settimeout(seconds)
+        if not self._in_kernel:
+            self._sock.settimeout(seconds)
+        self._timeout = seconds
 
     def secure(self, context: ssl.SSLContext, host: str, deadline: float) -> None:
         """Speak TLS from here on; only now is it known who answers."""
+        # If it was reset already, then wrap_socket would fail and forget the descriptor.
+        self._sock.getpeername()
         sock = context.wrap_socket(self._sock, server_hostname=host, do_handshake_on_connect=False)
         self._adopt(sock)
         sock.settimeout(time_left(deadline))
