@@ -41,7 +41,7 @@ class BlobInfo:
 class RawStream(Protocol):
     """The bytes of one blob from some offset on, in order, once.
 
-    A stream may have two more attributes:
+    A stream may have more attributes:
 
     descriptor : int
         An open regular file in which blob offset *p* is file offset *p*. The reader then reads
@@ -51,10 +51,15 @@ class RawStream(Protocol):
     interruptible : bool
         False where `close` cannot unblock a `readinto` that another thread is in. It is then
         given memory of a pool, never the caller's.
+    info : BlobInfo
+        Of the version that is streamed. A reader that was given an info without a version takes
+        this one's, and reads it from then on.
+    new_connection : bool
+        Whether a connection was made for the stream; readers count them.
     """
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Put the next 1 to ``len(buffer)`` bytes into `buffer`; 0 says that the stream has ended."""
+        """Put the next 1 to ``len(buffer)`` bytes into `buffer`; 0: the stream has ended."""
         ...
 
     def close(self) -> None:
@@ -71,6 +76,10 @@ class StorageDriver(Protocol):
     open(path) -> (BlobInfo, RawStream)
         Info and the first bytes by one request. The stream may end before the blob does.
     list(prefix) -> iterator of BlobInfo
+    redact(path) -> str
+        The path as it may be printed, where a part of it may be a secret.
+    verified : bool
+        Whether all that was read is what its digest stands for; a driver of one reader only.
     buffer_size : int
         The size in bytes at which the buffer of a reader serves this store best.
     readinto_at(path, buffer, offset, pin) -> int

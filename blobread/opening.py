@@ -7,11 +7,19 @@ from typing import Any, Literal, TypeAlias, cast
 
 from . import schemes
 from ._reader import BlobReader
-from .driver import BlobInfo, ListingDriver
+from .driver import BlobInfo, ListingDriver, StorageDriver
 from .errors import BlobChangedError
 from .verify import VerifyingDriver
 
 __all__ = ["list", "open", "stat"]
+
+_DEFAULTS: dict[str, Any] = {
+    "size": None,
+    "etag": None,
+    "missing": "raise",
+    "buffer_size": "auto",
+    "verify": None,
+}
 
 Url: TypeAlias = str | os.PathLike[str] | Callable[[], str]
 
@@ -47,11 +55,11 @@ def open(
     buffer_size : int or "auto"
         The most bytes that the buffer may grow to.
     verify : bool or str, optional
-        True: check the digest that the store knows of the blob when all of it has been read in order. A str
-        is the digest to expect, such as ``"sha256:9f86d0..."``. "full" checks it before the first byte is
-        handed out, in a copy in memory.
+        True: check the digest that the store knows of the blob when all of it has been read in
+        order. A str is the digest to expect, such as ``"sha256:9f86d0..."``. "full" checks it
+        before the first byte is handed out, in a copy in memory.
     storage_options : mapping, optional
-        Options of the driver; the same as keywords.
+        The same as keywords, in fsspec's word.
     **options
         Options of the driver, such as ``headers=`` for HTTP.
 
@@ -75,19 +83,30 @@ def open(
     """
     if mode not in ("rb", "r", "br"):
         raise ValueError(f"blobs are read as bytes: mode must be 'rb', not {mode!r}")
-    driver, path = schemes.resolve(url, {**(storage_options or {}), **options})
+    if storage_options:
+        own: dict[str, Any] = {"size": size, "etag": etag, "missing": missing, "verify": verify}
+        own["buffer_size"] = buffer_size
+        keywords = {name: value for name, value in own.items() if value != _DEFAULTS[name]}
+        keywords.update(options)
+        twice = storage_options.keys() & keywords.keys()
+        if twice:
+            raise TypeError(f"{min(twice)} is given as a keyword and in storage_options")
+        return open(url, mode, **storage_options, **keywords)
+    driver, path = schemes.resolve(url, options)
     if verify:
         driver = VerifyingDriver(driver, verify)
     info = None
     if size is not None:
-        info = BlobInfo(_shown(driver, path), size, etag=etag)
-    elif etag is not None:
-        info = driver.stat(path)
-        if info.etag != etag:
-            raise BlobChangedError(
-                f"its ETag is {info.etag}, and {etag} was asked for", driver=driver.name, path=_shown(driver, path)
-            )
-    return BlobReader(driver, path, info=info, missing=missing, buffer_size=buffer_size)
+        shown = driver.redact(path) if hasattr(driver, "redact") else path
+        info = BlobInfo(shown, size, etag=etag)
+    reader = BlobReader(driver, path, info=info, missing=missing, buffer_size=buffer_size)
+    found = reader.info.etag
+    if etag not in (None, found) and not (missing == "eof" and reader.info == BlobInfo(path, 0)):
+        reader.close()
+        raise BlobChangedError(
+            f"its ETag is {found}, and {etag} was asked for", driver=driver.name, path=reader.name
+        )
+    return reader
 
 
 def stat(url: Url, *, storage_options: Mapping[str, Any] | None = None, **options: Any) -> BlobInfo:
@@ -101,7 +120,9 @@ def stat(url: Url, *, storage_options: Mapping[str, Any] | None = None, **option
     return driver.stat(path)
 
 
-def list(url: Url, *, storage_options: Mapping[str, Any] | None = None, **options: Any) -> Iterator[BlobInfo]:
+def list(
+    url: Url, *, storage_options: Mapping[str, Any] | None = None, **options: Any
+) -> Iterator[BlobInfo]:
     """Tell of each blob whose path starts with that of `url`.
 
     Raises
@@ -115,5 +136,5 @@ def list(url: Url, *, storage_options: Mapping[str, Any] | None = None, **option
     return cast(ListingDriver, driver).list(path)
 
 
-def _shown(driver: Any, path: str) -> str:
+def _shown(driver: StorageDriver, path: str) -> str:
     return str(driver.redact(path)) if hasattr(driver, "redact") else path

@@ -1,5 +1,6 @@
 """From a URL to a driver and a path in its store."""
 
+import functools
 import inspect
 import os
 import re
@@ -9,7 +10,10 @@ from typing import Any
 from .driver import StorageDriver
 from .errors import InvalidPathError
 
-__all__ = ["register_scheme", "resolve"]
+__all__ = ["OF_OPEN", "register_scheme", "resolve"]
+
+#: The options that `blobread.open` takes for itself; all others are the driver's.
+OF_OPEN = ("buffer_size", "etag", "missing", "size", "verify")
 
 Factory = Callable[..., tuple[StorageDriver, str]]
 
@@ -95,13 +99,19 @@ def _made(
     name: str, driver: Callable[..., StorageDriver], options: dict[str, Any]
 ) -> StorageDriver:
     if options:
-        known = inspect.signature(driver).parameters
-        unknown = ", ".join(sorted(options.keys() - known.keys()))
+        known = _options(driver)
+        unknown = ", ".join(sorted(options.keys() - set(known)))
         if unknown:
             raise TypeError(
-                f"unknown option {unknown}; driver {name} knows {', '.join(known) or 'none'}"
+                f"unknown option {unknown}; driver {name} knows {', '.join(known) or 'none'}, "
+                f"and open() itself {', '.join(OF_OPEN)}"
             )
     return driver(**options)
+
+
+@functools.cache
+def _options(driver: Callable[..., StorageDriver]) -> list[str]:
+    return list(inspect.signature(driver).parameters)
 
 
 def _file(path: str, options: dict[str, Any]) -> tuple[StorageDriver, str]:
@@ -136,7 +146,22 @@ def _from_source(source: Callable[[], str], options: dict[str, Any]) -> tuple[St
     url = _checked(source())
     if not url.lower().startswith(("http://", "https://")):
         raise TypeError("a callable that gives URLs is for http:// and https:// only")
-    return _http(url, **{**options, "url": source})
+    return _http(url, **{**options, "url": _Source(source, url)})
+
+
+class _Source:
+    """A callable that gives URLs, the first of which was asked for to see its scheme."""
+
+    def __init__(self, source: Callable[[], str], first: str | None) -> None:
+        self._source = source
+        self._first = first
+
+    def __call__(self) -> str:
+        first, self._first = self._first, None
+        return self._source() if first is None else first
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Source, (self._source, None)  # a signed URL is not for other processes
 
 
 _factories: dict[str, Factory] = {

@@ -12,18 +12,18 @@ __all__ = ["VerifyingDriver"]
 
 
 class VerifyingDriver:
-    """Hashes what one reader is given, and raises in the read that brings the last byte if the digest is wrong.
+    """Hashes what one reader is given; if the digest is wrong, the read of the last byte raises.
 
-    Bytes count once and in order; what is read out of order is delivered and proves nothing. A wrong digest
-    stays an error for every later read.
+    Bytes count once and in order; what is read out of order is delivered and proves nothing.
+    A wrong digest stays an error for every later read.
 
     Parameters
     ----------
     driver : StorageDriver
     verify : True, "full", or str
-        True checks the digest that the store knows, where it knows one. "full" needs one, and hands out no
-        byte before all were read, into memory of its own, and found right. Else it is the digest to expect,
-        such as ``"sha256:9f86d0..."``.
+        True checks the digest that the store knows, where it knows one. "full" needs one, and
+        hands out no byte before all were read, into memory of its own, and found right. Else it
+        is the digest to expect, such as ``"sha256:9f86d0..."``.
 
     Raises
     ------
@@ -70,7 +70,9 @@ class VerifyingDriver:
         if self._full and offset >= 0:
             copy = self._whole(path, pin)
             return MemoryStream(copy, offset, len(copy) if length is None else offset + length)
-        return _HashedStream(self, path, self._driver.read_stream(path, offset, length, pin=pin), offset)
+        return _HashedStream(
+            self, path, self._driver.read_stream(path, offset, length, pin=pin), offset
+        )
 
     def _open(self, path: str, /) -> tuple[BlobInfo, RawStream]:
         info, stream = self._driver.open(path)  # type: ignore[attr-defined]
@@ -85,7 +87,9 @@ class VerifyingDriver:
         if self._digest is None:
             self._digest = info.digest
         if self._digest is None and self._full:
-            raise ValueError(f"verify='full' needs a digest, and the store knows none of {self.redact(path)!r}")
+            raise ValueError(
+                f"verify='full' needs a digest, and the store knows none of {self.redact(path)!r}"
+            )
         if info.size == 0:
             self._finish(path)  # no read will come
         return info
@@ -113,7 +117,7 @@ class VerifyingDriver:
             return self._copy
 
     def look(self, path: str, part: memoryview, offset: int) -> None:
-        """Take in `part`, which came from `offset` on; an empty one is the end of a blob of unknown size.
+        """Take in `part`, from `offset` on; an empty one ends a blob of unknown size.
 
         Raises
         ------
@@ -166,7 +170,7 @@ class _HashedStream:
     def readinto(self, buffer: memoryview, /) -> int:
         """Read as the stream below does."""
         count = self._stream.readinto(buffer)
-        if 0 <= count <= len(buffer):   # else the reader refuses it
+        if 0 <= count <= len(buffer):  # else the reader refuses it
             self._owner.look(self._path, buffer[:count], self._offset)
             self._offset += count
         return count
@@ -182,6 +186,13 @@ def _new_hash(digest: str) -> Any:
         made = hashlib.new(algorithm, usedforsecurity=False)
     except ValueError:
         made = None
-    if made is None or not colon or len(value) != 2 * made.digest_size or value.strip("0123456789abcdef"):
-        raise ValueError(f"a digest looks like 'sha256:' and its hexadecimal digits, not {digest!r}")
+    if (
+        made is None
+        or not colon
+        or len(value) != 2 * made.digest_size
+        or value.strip("0123456789abcdef")
+    ):
+        raise ValueError(
+            f"a digest looks like 'sha256:' and its hexadecimal digits, not {digest!r}"
+        )
     return made

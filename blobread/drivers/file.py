@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote_to_bytes
-from urllib.request import url2pathname
 
 from ..driver import BlobInfo
 from ..errors import (
@@ -39,7 +38,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class SequentialFile:
     """The bytes ``[offset, offset + length)`` of an open file, in order; None is to its end."""
 
-    def __init__(self, descriptor: int, path: str, offset: int, length: int | None) -> None:
+    def __init__(
+        self, descriptor: int, path: str, info: BlobInfo, offset: int, length: int | None
+    ) -> None:
+        self.info = info
         self._descriptor = descriptor
         self._path = path
         self._offset = offset
@@ -48,6 +50,7 @@ class SequentialFile:
         self._closed = False
         # A descriptor must not be closed under a read: its number may be another file's by then.
         self._lock = threading.Lock()
+        self._process = os.getpid()
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Read the next bytes into `buffer`; 0 at the end.
@@ -92,6 +95,10 @@ class SequentialFile:
 
     def close(self) -> None:
         """Close the file."""
+        if self._process != os.getpid():
+            # A thread that is not in this process may hold the lock for ever.
+            self._lock = threading.Lock()
+            self._process = os.getpid()
         with self._lock:
             if not self._closed:
                 self._closed = True
@@ -109,8 +116,10 @@ class SequentialFile:
 class FileStream(SequentialFile):
     """Bytes of an open regular file; a reader reads it at any position, by its `descriptor`."""
 
-    def __init__(self, descriptor: int, path: str, offset: int, length: int) -> None:
-        super().__init__(descriptor, path, offset, length)
+    def __init__(
+        self, descriptor: int, path: str, info: BlobInfo, offset: int, length: int
+    ) -> None:
+        super().__init__(descriptor, path, info, offset, length)
         self.descriptor = descriptor
 
 
@@ -220,10 +229,10 @@ class FileDriver:
             os.close(descriptor)
             raise
         if info.size is None:
-            return info, SequentialFile(descriptor, path, offset, length)
+            return info, SequentialFile(descriptor, path, info, offset, length)
         left = max(0, info.size - offset)
         length = left if length is None else min(left, length)
-        return info, FileStream(descriptor, path, offset, length)
+        return info, FileStream(descriptor, path, info, offset, length)
 
     def _status(self, path: str) -> os.stat_result:
         return os.stat(path) if self._below is None else self._below.stat(path)
@@ -296,6 +305,8 @@ def path_of_url(url: str) -> str:
             )
         rest = slash + path
     if os.name == "nt":
+        from urllib.request import url2pathname  # slow to import, and for drive letters only
+
         return url2pathname(rest)
     # url2pathname() turns bytes that are no UTF-8 into U+FFFD, which is another file's name.
     return os.fsdecode(unquote_to_bytes(os.fsencode(_text(rest))))

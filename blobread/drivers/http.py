@@ -148,7 +148,10 @@ class HttpDriver:
             if offset >= size:
                 return EmptyStream()
             stop = min(stop, size)
-        return fetch(self._client, path, offset, stop, wanted)
+        told, stream = fetch(self._client, path, offset, stop, wanted)
+        if told is not None and (wanted is None or not wanted.field):
+            stream.info = _info(path, told)  # type: ignore[attr-defined]
+        return stream
 
     def redact(self, path: str, /) -> str:
         """Give what may be shown of a path: a URL without userinfo, query and fragment."""

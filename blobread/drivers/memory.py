@@ -14,7 +14,8 @@ __all__ = ["MemoryDriver", "shared"]
 class MemoryStream:
     """The bytes of one blob as they were when the stream was opened."""
 
-    def __init__(self, data: bytes, start: int, stop: int) -> None:
+    def __init__(self, data: bytes, start: int, stop: int, info: BlobInfo | None = None) -> None:
+        self.info = info
         self._left = memoryview(data)[start:stop]
         self._closed = False
 
@@ -97,7 +98,7 @@ class MemoryDriver:
             )
         start = min(offset, len(data))
         stop = len(data) if length is None else min(len(data), start + length)
-        return MemoryStream(data, start, stop)
+        return MemoryStream(data, start, stop, info)
 
     def list(self, prefix: str = "", /) -> Iterator[BlobInfo]:
         """Tell of each blob whose path starts with `prefix`, in order of the paths."""

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 
+from ..driver import BlobInfo
 from .stream import Body, closed_error
 
 __all__ = ["JoinedStream"]
@@ -16,6 +17,8 @@ class JoinedStream:
     more : callable
         ``more(position)`` asks for what is wanted from there on, and returns a body and its stop.
     """
+
+    info: BlobInfo  # set by a driver, where a reader shall learn the version
 
     def __init__(
         self, body: Body, stop: int, wanted: int, more: Callable[[int], tuple[Body, int]]

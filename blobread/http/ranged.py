@@ -25,7 +25,9 @@ _LARGEST_PREFIX = 8 * 1024 * 1024
 _NO_CONDITIONS = frozenset({400, 501})
 
 
-def fetch(client: Client, path: str, first: int, stop: int, pin: Pin | None) -> RawStream:
+def fetch(
+    client: Client, path: str, first: int, stop: int, pin: Pin | None
+) -> tuple[Facts | None, RawStream]:
     """Ask for the bytes ``[first, stop)`` of a blob, or what it has of them.
 
     Parameters
@@ -35,25 +37,31 @@ def fetch(client: Client, path: str, first: int, stop: int, pin: Pin | None) -> 
     pin : Pin, optional
         The version that is wanted.
 
+    Returns
+    -------
+    facts, stream
+        What the answer tells of the blob; None if it has no bytes there.
+
     Raises
     ------
     BlobChangedError, ProtocolError, RangeNotSupportedError, PathNotFoundError, BlobError
     """
     answer = ask_range(client, path, first, stop - 1, pin)
     if answer.head.status == 416:
-        return _after_the_end(answer, first, pin)
+        return None, _after_the_end(answer, first, pin)
     stream, reach, size = accept(answer, first, stop, pin)
     wanted = stop if size is None else min(stop, size)
+    facts = facts_of(answer, size)
     if reach >= wanted:
-        return stream
-    rest_pin = pin if pin is not None else pin_of(size, facts_of(answer, size).version)
+        return facts, stream
+    rest_pin = pin if pin is not None and pin.field else pin_of(size, facts.version)
 
     def more(position: int) -> tuple[Body, int]:
         answer = ask_range(client, path, position, wanted - 1, rest_pin)
         stream, reach, _ = accept(answer, position, wanted, rest_pin)
         return stream, reach
 
-    return JoinedStream(stream, reach, wanted, more)
+    return facts, JoinedStream(stream, reach, wanted, more)
 
 
 def ask_range(

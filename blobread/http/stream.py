@@ -3,6 +3,7 @@
 import threading
 from abc import abstractmethod
 
+from ..driver import BlobInfo
 from ..errors import BlobError, BlobTimeoutError, ProtocolError, TruncatedBlobError
 from . import pool
 from .connection import Connection
@@ -64,8 +65,11 @@ class Body:
         "_rest",
         "_skip",
         "_subject",
+        "info",
         "new_connection",
     )
+
+    info: BlobInfo  # set by a driver, where a reader shall learn the version
 
     def __init__(
         self,
