@@ -110,9 +110,13 @@ class Connection:
 
     def secure(self, context: ssl.SSLContext, host: str, deadline: float) -> None:
         """Speak TLS from here on; only now is it known who answers."""
-        # If it was reset already, then wrap_socket would fail and forget the descriptor.
-        self._sock.getpeername()
-        sock = context.wrap_socket(self._sock, server_hostname=host, do_handshake_on_connect=False)
+        try:
+            sock = context.wrap_socket(
+                self._sock, server_hostname=host, do_handshake_on_connect=False
+            )
+        except OSError as error:
+            _close_orphan(error)
+            raise
         self._adopt(sock)
         sock.settimeout(time_left(deadline))
         sock.do_handshake()
@@ -217,6 +221,16 @@ class Connection:
             # While a forked child holds the descriptor too, close alone tells the server nothing.
             self.interrupt()
         self._sock.close()
+
+
+def _close_orphan(error: OSError) -> None:
+    """Close what `wrap_socket` forgets if a reset arrives within it: it owns the descriptor."""
+    place = error.__traceback__
+    while place is not None:
+        orphan = place.tb_frame.f_locals.get("self")
+        if isinstance(orphan, ssl.SSLSocket):
+            orphan.close()
+        place = place.tb_next
 
 
 def time_left(deadline: float) -> float:
