@@ -1,12 +1,10 @@
 """New connections: TCP, the tunnel through a proxy, and TLS, by one deadline."""
 
-import ssl
-from functools import cache
-
 from .connection import Connection, Route, time_left
 from .dial import dial
 from .head import Head, Malformed
 from .proxy import Proxy
+from .tls import default_context
 
 __all__ = ["TunnelRefused", "connect"]
 
@@ -35,18 +33,11 @@ def connect(route: Route, deadline: float) -> Connection:
         if route.scheme == "https":
             if route.proxy is not None:
                 _tunnel(connection, route.proxy, deadline)
-            connection.secure(route.context or _default_context(), route.host, deadline)
+            connection.secure(route.context or default_context(), route.host, deadline)
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-@cache
-def _default_context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def _tunnel(connection: Connection, proxy: Proxy, deadline: float) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from .head import MAX_BYTES, Head, Malformed, parse_head
 from .proxy import Proxy
+from .tls import wrap
 
 __all__ = ["Connection", "HungUp", "Route", "time_left"]
 
@@ -110,13 +111,7 @@ class Connection:
 
     def secure(self, context: ssl.SSLContext, host: str, deadline: float) -> None:
         """Speak TLS from here on; only now is it known who answers."""
-        try:
-            sock = context.wrap_socket(
-                self._sock, server_hostname=host, do_handshake_on_connect=False
-            )
-        except OSError as error:
-            _close_orphan(error)
-            raise
+        sock = wrap(self._sock, context, host)
         self._adopt(sock)
         sock.settimeout(time_left(deadline))
         sock.do_handshake()
@@ -221,16 +216,6 @@ class Connection:
             # While a forked child holds the descriptor too, close alone tells the server nothing.
             self.interrupt()
         self._sock.close()
-
-
-def _close_orphan(error: OSError) -> None:
-    """Close what `wrap_socket` forgets if a reset arrives within it: it owns the descriptor."""
-    place = error.__traceback__
-    while place is not None:
-        orphan = place.tb_frame.f_locals.get("self")
-        if isinstance(orphan, ssl.SSLSocket):
-            orphan.close()
-        place = place.tb_next
 
 
 def time_left(deadline: float) -> float:
