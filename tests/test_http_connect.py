@@ -256,7 +256,7 @@ def test_a_server_that_accepts_and_says_nothing_is_a_timeout(
 
 
 def test_a_server_that_does_not_accept_is_a_timeout(fault_server: FaultServer) -> None:
-    origin = fault_server.listen()
+    origin = fault_server.listen(listening=False)
     origin.jam()
     with pytest.raises(BlobTimeoutError, match="connect timeout"):
         HttpDriver(connect_timeout=0.2).open(origin.url)
@@ -300,7 +300,7 @@ def addresses(*hosts: tuple[str, int]) -> Callable[..., object]:
 def test_the_first_address_that_answers_is_taken(
     fault_server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jammed = fault_server.listen()
+    jammed = fault_server.listen(listening=False)
     jammed.jam()
     found = addresses(("127.0.0.1", 1), jammed.address, fault_server.origin.address)
     monkeypatch.setattr(socket, "getaddrinfo", found)
