@@ -21,7 +21,7 @@ _SIZE = 1 << 30
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=21)
     options = parser.parse_args()
     array = np.empty(_SIZE, np.uint8)
     with tempfile.TemporaryDirectory() as root, tempfile.TemporaryDirectory() as state:

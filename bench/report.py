@@ -1,15 +1,15 @@
 """From the raw measurements to the tables of README and the pictures in docs.
 
-    python bench/report.py
-
 Refuses what was measured on anything but a commit, figures of different commits, and wrong bytes.
+
+Run: python bench/report.py
 """
 
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median, quantiles
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pictures
 import results
@@ -22,11 +22,15 @@ _OURS = "blobread"
 
 
 class Figure(NamedTuple):
-    """How a figure is told: its name among the results, a heading, and the text of one sample."""
+    """How a figure is told: its name among the results, a heading, and the text of one sample.
+
+    `compared` heads the column that compares us with the baseline, if there is one.
+    """
 
     name: str
     heading: str
     text: Callable[[float, int], str]
+    compared: Literal["our time", "our speed", ""]
 
 
 def nanoseconds(sample: float, count: int) -> str:
@@ -46,11 +50,11 @@ def megabytes(sample: float, count: int) -> str:
 
 
 _FIGURES = (
-    Figure("calls", "One call on a hot local file, nanoseconds", nanoseconds),
-    Figure("local", "1 GiB of a hot local file into an array, GB/s", gigabytes_a_second),
-    Figure("http_bulk", "1 GiB over HTTP into an array, GB/s", gigabytes_a_second),
-    Figure("http_small", "Small reads over HTTP, microseconds each", microseconds),
-    Figure("memory", "Memory beyond the array while reading 1 GiB, MB", megabytes),
+    Figure("calls", "One call on a hot local file, nanoseconds", nanoseconds, "our time"),
+    Figure("local", "Hot local file to an array, GB/s", gigabytes_a_second, "our speed"),
+    Figure("http_bulk", "HTTP to an array, GB/s", gigabytes_a_second, "our speed"),
+    Figure("http_small", "Small reads over HTTP, microseconds each", microseconds, "our time"),
+    Figure("memory", "Memory beyond an array of 1 GiB that is read, MB", megabytes, ""),
 )
 
 
@@ -74,11 +78,13 @@ def subjects_of(cases: list[Case]) -> list[str]:
     return [_OURS, *(name for name in found if name != _OURS)]
 
 
-def ratio(case: Case) -> str:
-    """Our median by that of the baseline, and the quartiles of the ratios of single rounds."""
-    ours, theirs = case["samples"][_OURS], case["samples"][case["baseline"]]
-    if not all(theirs):
+def ratio(figure: Figure, case: Case) -> str:
+    """Compare our median with the baseline's, and say how the ratio differs from round to round."""
+    if case["baseline"] in case["wrong"]:
         return ""
+    ours, theirs = case["samples"][_OURS], case["samples"][case["baseline"]]
+    if figure.compared == "our speed":
+        ours, theirs = theirs, ours
     low, _, high = quantiles([our / their for our, their in zip(ours, theirs, strict=True)])
     middle = median(ours) / median(theirs)
     return f"{middle:.2f} ({low:.2f} to {high:.2f}) of {case['baseline']}"
@@ -87,11 +93,15 @@ def ratio(case: Case) -> str:
 def table(figure: Figure, cases: list[Case]) -> Iterator[str]:
     """The lines of a table in Markdown: a row a case, a column a subject."""
     subjects = subjects_of(cases)
-    yield f"| {figure.heading} | {' | '.join(subjects)} | our time |"
-    yield "|---" * (len(subjects) + 2) + "|"
-    for case in cases:
-        cells = [cell(figure, case, name) for name in subjects]
-        yield f"| {case['case']} | {' | '.join(cells)} | {ratio(case)} |"
+    rows = [[figure.heading, *subjects]]
+    rows += [[case["case"], *(cell(figure, case, name) for name in subjects)] for case in cases]
+    if figure.compared:
+        rows[0].append(figure.compared)
+        for row, case in zip(rows[1:], cases, strict=True):
+            row.append(ratio(figure, case))
+    rows.insert(1, ["---"] * len(rows[0]))
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
 
 
 def cell(figure: Figure, case: Case, name: str) -> str:
@@ -109,7 +119,7 @@ def circumstances(measured: list[Measured]) -> Iterator[str]:
         f"Measured at commit `{about['commit'][:12]}` with Python {about['python'].split()[0]}, "
         f"{versions}, on {about['system']}, {about['cores']} cores of {about['processor']}. "
         "We wrote both the library and the benchmark, so do not believe us: "
-        "[bench/](bench) has the raw numbers, and each script there says how to run it."
+        "`./ci/bench` measures again, and [bench/results](bench/results) has the raw numbers."
     )
     yield ""
     yield (
