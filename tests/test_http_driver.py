@@ -746,7 +746,9 @@ def test_no_secret_is_shown_by_errors_infos_and_drivers(fault_server: FaultServe
 
 def test_a_driver_without_secrets_is_pickled_with_its_options(fault_server: FaultServer) -> None:
     case = fault_server.case(BLOB)
-    http = HttpDriver(headers={"X-Team": "a"}, idle_timeout=7.0, connect_timeout=3.0, proxy=None)
+    http = HttpDriver(
+        headers={"X-Team": "a", "X-Author": "b"}, idle_timeout=7.0, connect_timeout=3.0, proxy=None
+    )
     copy = pickle.loads(pickle.dumps(http))
     assert read_all(copy.read_stream(case.url, 0, 10)) == BLOB.read(0, 10)
     assert case.ledger.requests[0].header("X-Team") == "a"

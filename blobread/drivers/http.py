@@ -20,7 +20,9 @@ from ..http.stream import EmptyStream
 __all__ = ["HttpDriver"]
 
 _FIRST_REQUEST = 256 * 1024
-_SECRET = re.compile(r"auth|cookie|token|key|secret|signature|credential|password|session", re.I)
+_SECRET = re.compile(
+    r"auth(?!or\b)|cookie|token|key|secret|signature|credential|password|session", re.I
+)
 
 
 class HttpDriver:
@@ -112,6 +114,9 @@ class HttpDriver:
         pin: BlobInfo | None = None,
     ) -> RawStream:
         """Open the bytes ``[offset, offset + length)`` of the blob, or all from `offset` on.
+
+        It returns when the head of the answer is there. Until then, for the idle timeout at
+        most, nothing but a signal interrupts it.
 
         Raises
         ------

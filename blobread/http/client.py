@@ -120,7 +120,11 @@ class Client:
 
         Raises
         ------
-        UnsafeRedirectError, BlobTimeoutError, TruncatedBlobError, ProtocolError, BlobError
+        UnsafeRedirectError, BlobTimeoutError, ProtocolError
+        TruncatedBlobError
+            If the connection ended before the head of the answer did, or before it began.
+        BlobError
+            If there is no connection to be had; its errno is that of the system.
         """
         seen: set[str] | None = None
         while True:
