@@ -139,7 +139,16 @@ def _shared_memory() -> StorageDriver:
 def _http(url: str, /, **options: Any) -> tuple[StorageDriver, str]:
     from .drivers.http import HttpDriver
 
-    return _made("http", HttpDriver, options), url
+    if options or "@" in url:  # a password belongs to one driver, which does not pickle then
+        return _made("http", HttpDriver, options), url
+    return _plain_http(), url
+
+
+@functools.cache
+def _plain_http() -> StorageDriver:
+    from .drivers.http import HttpDriver
+
+    return HttpDriver()  # to make one takes as long as half a request on a fast link
 
 
 def _from_source(source: Callable[[], str], options: dict[str, Any]) -> tuple[StorageDriver, str]:
