@@ -375,76 +375,70 @@ def test_stream_that_cannot_be_interrupted_is_never_given_the_callers_memory(siz
 
 # ---- objects with __buffer__ (Python 3.12) -------------------------------------------------------
 
-needs_buffer = pytest.mark.skipif(sys.version_info < (3, 12), reason="only from Python 3.12 on")
+if sys.version_info >= (3, 12):
 
+    @pytest.mark.parametrize("size", [100, 200_000])
+    @pytest.mark.parametrize("held", [False, True])
+    def test_buffer_that_calls_the_reader_while_it_is_taken_and_given_back(
+        size: int, held: bool
+    ) -> None:
+        class Meddler:
+            def __init__(self) -> None:
+                self.memory = bytearray(size)
+                self.got: list[bytes] = []
 
-@needs_buffer
-@pytest.mark.parametrize("size", [100, 200_000])
-@pytest.mark.parametrize("held", [False, True])
-def test_buffer_that_calls_the_reader_while_it_is_taken_and_given_back(
-    size: int, held: bool
-) -> None:
-    class Meddler:
-        def __init__(self) -> None:
-            self.memory = bytearray(size)
-            self.got: list[bytes] = []
+            def __buffer__(self, flags: int) -> memoryview:
+                self.got.append(f.read(1))
+                return memoryview(self.memory)
 
-        def __buffer__(self, flags: int) -> memoryview:
-            self.got.append(f.read(1))
-            return memoryview(self.memory)
+            def __release_buffer__(self, view: memoryview) -> None:
+                view.release()
+                f.tell()
 
-        def __release_buffer__(self, view: memoryview) -> None:
-            view.release()
-            f.tell()
+        with BlobReader(OneBlob(DATA), "path") as f:
+            if held:
+                f.peek()
+            meddler = Meddler()
+            try:
+                got = f.readinto(meddler)
+            except RuntimeError:
+                return  # it was taken again inside the read: refused as reentrant
+            moved = sum(map(len, meddler.got))
+            assert f.tell() == moved + got
+            assert meddler.memory[:got] == DATA[moved : moved + got]
+            meddler.memory.clear()
 
-    with BlobReader(OneBlob(DATA), "path") as f:
-        if held:
-            f.peek()
-        meddler = Meddler()
-        try:
-            got = f.readinto(meddler)
-        except RuntimeError:
-            return  # it was taken again inside the read: refused as reentrant
-        moved = sum(map(len, meddler.got))
-        assert f.tell() == moved + got
-        assert meddler.memory[:got] == DATA[moved : moved + got]
-        meddler.memory.clear()
+    @pytest.mark.parametrize("size", [100, 200_000])
+    def test_buffer_that_closes_the_reader_while_it_is_taken_is_a_value_error(size: int) -> None:
+        class Closer:
+            def __buffer__(self, flags: int) -> memoryview:
+                f.close()
+                return memoryview(bytearray(size))
 
+        f = BlobReader(OneBlob(DATA), "path")
+        f.peek()
+        with pytest.raises(ValueError, match="closed"):
+            f.readinto(Closer())
 
-@needs_buffer
-@pytest.mark.parametrize("size", [100, 200_000])
-def test_buffer_that_closes_the_reader_while_it_is_taken_is_a_value_error(size: int) -> None:
-    class Closer:
-        def __buffer__(self, flags: int) -> memoryview:
-            f.close()
-            return memoryview(bytearray(size))
+    @pytest.mark.parametrize("size", [100, 200_000])
+    @pytest.mark.parametrize("behave", [honest, at_most(777)], ids=["honest", "short"])
+    @pytest.mark.parametrize("shrinks", [False, True])
+    def test_buffer_that_is_another_one_each_time_is_filled_whole_or_refused(
+        size: int, behave: Any, shrinks: bool
+    ) -> None:
+        class Fickle:
+            def __init__(self) -> None:
+                self.given: list[bytearray] = []
 
-    f = BlobReader(OneBlob(DATA), "path")
-    f.peek()
-    with pytest.raises(ValueError, match="closed"):
-        f.readinto(Closer())
+            def __buffer__(self, flags: int) -> memoryview:
+                self.given.append(bytearray(size // (len(self.given) + 1 if shrinks else 1)))
+                return memoryview(self.given[-1])
 
-
-@needs_buffer
-@pytest.mark.parametrize("size", [100, 200_000])
-@pytest.mark.parametrize("behave", [honest, at_most(777)], ids=["honest", "short"])
-@pytest.mark.parametrize("shrinks", [False, True])
-def test_buffer_that_is_another_one_each_time_is_filled_whole_or_refused(
-    size: int, behave: Any, shrinks: bool
-) -> None:
-    class Fickle:
-        def __init__(self) -> None:
-            self.given: list[bytearray] = []
-
-        def __buffer__(self, flags: int) -> memoryview:
-            self.given.append(bytearray(size // (len(self.given) + 1 if shrinks else 1)))
-            return memoryview(self.given[-1])
-
-    with BlobReader(OneBlob(DATA, behave), "path") as f:
-        fickle = Fickle()
-        try:
-            assert f.readinto(fickle) == size
-        except OSError:
-            assert f.tell() == 0
-        else:
-            assert fickle.given[0] == DATA[:size]
+        with BlobReader(OneBlob(DATA, behave), "path") as f:
+            fickle = Fickle()
+            try:
+                assert f.readinto(fickle) == size
+            except OSError:
+                assert f.tell() == 0
+            else:
+                assert fickle.given[0] == DATA[:size]
