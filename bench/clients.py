@@ -4,6 +4,7 @@ import http.client
 import socket
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -25,8 +26,8 @@ class Client(Protocol):
 
     def __init__(self, url: str) -> None: ...
 
-    def whole(self, view: memoryview) -> None:
-        """Read the blob into memory of its size."""
+    def whole(self, views: Sequence[memoryview]) -> None:
+        """Open the blob, and read it into one piece of memory after the other."""
 
     def start(self, size: int) -> bytes:
         """Open the blob and read its first `size` bytes."""
@@ -45,9 +46,10 @@ class Blobread:
         self._url = url
         self._reader = blobread.open(url)
 
-    def whole(self, view: memoryview) -> None:
+    def whole(self, views: Sequence[memoryview]) -> None:
         with blobread.open(self._url) as file:
-            file.readinto(view)
+            for view in views:
+                file.readinto(view)
 
     def start(self, size: int) -> bytes:
         with blobread.open(self._url) as file:
@@ -79,8 +81,12 @@ class BareSocket:
             self._all.append(connection)
         return connection
 
-    def whole(self, view: memoryview) -> None:
-        self.part(view, 0)
+    def whole(self, views: Sequence[memoryview]) -> None:
+        connection = self._connection()
+        body = self._ask(connection, 0, sum(map(len, views)))
+        for view in views:
+            self._fill(connection, view, body)
+            body = body[len(view) :]
 
     def start(self, size: int) -> bytes:
         out = bytearray(size)
@@ -89,14 +95,21 @@ class BareSocket:
 
     def part(self, view: memoryview, offset: int) -> None:
         connection = self._connection()
-        stop = offset + len(view)
+        body = self._ask(connection, offset, offset + len(view))
+        self._fill(connection, view, body)
+
+    def _ask(self, connection: socket.socket, offset: int, stop: int) -> bytes:
+        """Ask for a range; gives as much of the body as has come with the head."""
         connection.sendall(f"{self._head}Range: bytes={offset}-{stop - 1}\r\n\r\n".encode())
-        # One call brings the head, and as much of the body as has come with it.
         head = connection.recv(_HEAD)
         while (end := head.find(b"\r\n\r\n")) < 0:
             head += connection.recv(_HEAD)
-        done = len(head) - end - 4
-        view[:done] = head[end + 4 :]
+        return head[end + 4 :]
+
+    @staticmethod
+    def _fill(connection: socket.socket, view: memoryview, body: bytes) -> None:
+        done = min(len(body), len(view))
+        view[:done] = body[:done]
         while done < len(view):
             got = connection.recv_into(view[done:])
             if got == 0:
@@ -126,22 +139,28 @@ class HttpClient:
             self._all.append(connection)
         return connection
 
-    def whole(self, view: memoryview) -> None:
-        self.part(view, 0)
+    def _ask(self, offset: int, stop: int) -> http.client.HTTPResponse:
+        connection = self._connection()
+        connection.request("GET", self._path, headers={"Range": f"bytes={offset}-{stop - 1}"})
+        return connection.getresponse()
+
+    def whole(self, views: Sequence[memoryview]) -> None:
+        with self._ask(0, sum(map(len, views))) as response:
+            for view in views:
+                self._fill(response, view)
 
     def start(self, size: int) -> bytes:
-        connection = self._connection()
-        connection.request("GET", self._path, headers={"Range": f"bytes=0-{size - 1}"})
-        return connection.getresponse().read()
+        return self._ask(0, size).read()
 
     def part(self, view: memoryview, offset: int) -> None:
-        connection = self._connection()
-        stop = offset + len(view)
-        connection.request("GET", self._path, headers={"Range": f"bytes={offset}-{stop - 1}"})
-        with connection.getresponse() as response:
-            done = 0
-            while done < len(view) and (got := response.readinto(view[done:])):
-                done += got
+        with self._ask(offset, offset + len(view)) as response:
+            self._fill(response, view)
+
+    @staticmethod
+    def _fill(response: http.client.HTTPResponse, view: memoryview) -> None:
+        done = 0
+        while done < len(view) and (got := response.readinto(view[done:])):
+            done += got
 
     def close(self) -> None:
         for connection in self._all:
@@ -159,8 +178,11 @@ class Urllib3:
         fields = {"Range": f"bytes={offset}-{stop - 1}"}
         return self._pool.request("GET", self._url, headers=fields, preload_content=False)
 
-    def whole(self, view: memoryview) -> None:
-        self.part(view, 0)
+    def whole(self, views: Sequence[memoryview]) -> None:
+        response = self._ask(0, sum(map(len, views)))
+        for view in views:
+            self._fill(response, view)
+        response.release_conn()
 
     def start(self, size: int) -> bytes:
         response = self._ask(0, size)
@@ -170,11 +192,18 @@ class Urllib3:
 
     def part(self, view: memoryview, offset: int) -> None:
         response = self._ask(offset, offset + len(view))
+        self._fill(response, view)
+        response.release_conn()
+
+    @staticmethod
+    def _fill(response: urllib3.BaseHTTPResponse, view: memoryview) -> None:
         done = 0
-        while done < len(view) and (piece := response.read(_PIECE)):
+        while done < len(view):
+            piece = response.read(min(_PIECE, len(view) - done))
+            if not piece:
+                raise ConnectionError("the server hung up")
             view[done : done + len(piece)] = piece
             done += len(piece)
-        response.release_conn()
 
     def close(self) -> None:
         self._pool.clear()
@@ -187,8 +216,13 @@ class Fsspec:
         self._url = url
         self._files: Any = fsspec.filesystem("http", skip_instance_cache=True)
 
-    def whole(self, view: memoryview) -> None:
-        view[:] = self._files.cat_file(self._url, 0, len(view))
+    def whole(self, views: Sequence[memoryview]) -> None:
+        if len(views) == 1:
+            views[0][:] = self._files.cat_file(self._url, 0, len(views[0]))
+            return
+        with self._files.open(self._url) as file:
+            for view in views:
+                file.readinto(view)
 
     def start(self, size: int) -> bytes:
         with self._files.open(self._url, block_size=size) as file:
@@ -218,11 +252,16 @@ class Obstore:
         root, _, self._path = url.rpartition("/")
         self._store = HTTPStore.from_url(root, client_options={"allow_http": True})
 
-    def whole(self, view: memoryview) -> None:
+    def whole(self, views: Sequence[memoryview]) -> None:
+        if len(views) > 1:
+            with closing(obstore.open_reader(self._store, self._path)) as file:
+                for view in views:
+                    view[:] = memoryview(file.read(len(view)))
+            return
         done = 0
         for piece in obstore.get(self._store, self._path).stream(min_chunk_size=1 << 20):
             size = len(piece)
-            view[done : done + size] = memoryview(piece)
+            views[0][done : done + size] = memoryview(piece)
             done += size
 
     def start(self, size: int) -> bytes:

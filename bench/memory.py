@@ -44,7 +44,7 @@ def read_url(name: str, url: str) -> Callable[[memoryview], None]:
     client = CLIENTS[name](url)
 
     def read(view: memoryview) -> None:
-        client.whole(view)
+        client.whole([view])
         client.close()
 
     return read
