@@ -5,11 +5,12 @@ import io
 import pickle
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 import blobread
-from blobread.driver import BlobInfo, RawStream
+from blobread.driver import BlobInfo
 from blobread.drivers.memory import MemoryDriver, MemoryStream
 from blobread.verify import VerifyingDriver
 
@@ -97,7 +98,9 @@ def test_full_without_a_digest_is_refused() -> None:
         reader("full")
 
 
-@pytest.mark.parametrize("digest", ["sha256:", "sha256", "md17:00", "sha256:" + "0" * 63, RIGHT.upper(), "yes"])
+@pytest.mark.parametrize(
+    "digest", ["sha256:", "sha256", "md17:00", "sha256:" + "0" * 63, RIGHT.upper(), "yes"]
+)
 def test_what_is_no_digest_is_refused(digest: str) -> None:
     with pytest.raises(ValueError, match="digest"):
         VerifyingDriver(MemoryDriver(), digest)
@@ -131,27 +134,34 @@ def test_a_pickled_reader_has_proved_nothing_yet() -> None:
             assert g.verified
 
 
-def test_open_verifies_a_file(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_open_verifies_a_file(tmp_path: Path) -> None:
     path = tmp_path / "blob"
     path.write_bytes(DATA)
     with blobread.open(path, verify=RIGHT) as f:
-        assert io.TextIOWrapper(f, "latin-1").read() == DATA.decode("latin-1").replace("\r\n", "\n").replace("\r", "\n")
+        assert io.TextIOWrapper(f, "latin-1", newline="").read() == DATA.decode("latin-1")
     with blobread.open(path, verify=RIGHT) as f:
         assert f.read() == DATA
         assert f.verified
         assert f.name == str(path)
 
 
+class Liar(MemoryStream):
+    """A stream that says one byte more than it gave."""
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        return super().readinto(buffer) + 1
+
+
+class LiarsDriver(MemoryDriver):
+    """A store of lying streams."""
+
+    def read_stream(
+        self, path: str, offset: int = 0, length: int | None = None, *, pin: BlobInfo | None = None
+    ) -> Liar:
+        return Liar(DATA, offset, len(DATA))
+
+
 def test_a_stream_that_lies_about_its_length_is_refused_as_ever() -> None:
-    class Liar(MemoryStream):
-        def readinto(self, buffer: memoryview, /) -> int:
-            return super().readinto(buffer) + 1
-
-    class LiarsDriver(MemoryDriver):
-        def read_stream(
-            self, path: str, offset: int = 0, length: int | None = None, *, pin: BlobInfo | None = None
-        ) -> RawStream:
-            return Liar(DATA, offset, len(DATA))
-
-    with reader(RIGHT, LiarsDriver({"blob": DATA})) as f, pytest.raises(blobread.ProtocolError):
+    driver = LiarsDriver({"blob": DATA})
+    with reader(RIGHT, driver) as f, pytest.raises(blobread.ProtocolError):
         f.read(100)
