@@ -18,7 +18,9 @@ def test_example_of_readme_gives_the_bytes_of_the_blob(
     monkeypatch.chdir(tmp_path)
     blob = Blob(1 << 20)
     if where == "http":
-        example, count = re.subn(r'url = "[^"]*"', f"url = {fault_server.case(blob).url!r}", example)
+        example, count = re.subn(
+            r'url = "[^"]*"', f"url = {fault_server.case(blob).url!r}", example
+        )
         assert count == 1
     names: dict[str, object] = {}
     exec(example, names)
