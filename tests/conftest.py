@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from faults import FaultServer
 
+from blobread import schemes
+
 pytest_plugins = ["no_skip"]
 
 # Before it is imported: then its assertions say what they compared.
@@ -162,3 +164,9 @@ def answers(port: int, seconds: float) -> bool:
             return True
         time.sleep(0.01)
     return False
+
+
+@pytest.fixture(autouse=True)
+def known_schemes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the schemes that a test registers forgotten after it."""
+    monkeypatch.setattr(schemes, "_factories", dict(schemes._factories))

@@ -14,12 +14,6 @@ from blobread.drivers.http import HttpDriver
 from blobread.drivers.memory import MemoryDriver, shared
 
 
-@pytest.fixture(autouse=True)
-def known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have what a test registers forgotten after it."""
-    monkeypatch.setattr(schemes, "_factories", dict(schemes._factories))
-
-
 def mine(url: str, /, *, colour: str = "red") -> tuple[MemoryDriver, str]:
     return MemoryDriver({url: colour.encode()}), url
 
