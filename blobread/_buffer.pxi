@@ -6,9 +6,9 @@ from libc.string cimport memcpy
 
 # In bytes. Measured on hot files and on loopback sockets; bench/ has the programs.
 cdef Py_ssize_t PAGE = 4 << 10              # the least fill of a local file
-cdef Py_ssize_t BLOCK = 16 << 10            # a lone read of a stream is aligned to it, and takes two
+cdef Py_ssize_t BLOCK = 16 << 10            # a lone read of a stream is aligned to it, takes two
 cdef Py_ssize_t DIRECT = 64 << 10           # from here on a read goes past the buffer
-cdef Py_ssize_t LOCAL_DIRECT = 16 << 10     # and from here for a file, where a pread is cheaper than a copy
+cdef Py_ssize_t LOCAL_DIRECT = 16 << 10     # for a file from here: a pread costs less than a copy
 cdef Py_ssize_t NEAR = 128 << 10            # misses that are no further apart belong together
 cdef int64_t CREDIT = 1 << 20               # see _Buffer.plan()
 
@@ -44,7 +44,7 @@ cdef class _Buffer:
         self.credit = CREDIT
 
     cdef inline bint is_lone(self, int64_t at, Py_ssize_t count) noexcept:
-        """Whether plan() would have this read of a file go past, as far from all that was read before."""
+        """Whether plan() would have this read of a file go past, as far from all read before."""
         return (
             self.source.descriptor >= 0 and count < LOCAL_DIRECT and count <= self.source.total - at
             and (at > self.miss_to + NEAR or at < self.miss_from - NEAR) and not self.holds(at)
@@ -74,11 +74,13 @@ cdef class _Buffer:
         start = at
         return self.refill(at, at, size, True) if self.settle(at, 1, True, &start, &size) else 0
 
-    cdef Py_ssize_t read(self, char *to, Py_ssize_t count, int64_t at, object owner, bint once) except -1:
-        """Bring `count` bytes from `at` on to the start of `owner`, which lies at `to`; fewer only at the end.
+    cdef Py_ssize_t read(
+        self, char *to, Py_ssize_t count, int64_t at, object owner, bint once
+    ) except -1:
+        """Bring `count` bytes from `at` on to the start of `owner`, which lies at `to`.
 
-        They pass through here or go past. With `once` at most one read of the driver is made, and what it gives
-        is enough.
+        Fewer only at the end. They pass through here or go past. With `once` at most one read of
+        the driver is made, and what it gives is enough.
         """
         cdef Py_ssize_t done = self.copy(to, count, at)
         cdef Py_ssize_t got, size
@@ -89,7 +91,9 @@ cdef class _Buffer:
         self.source.stalls += 1
         while done < count:
             here = at + done
-            if self.source.borrow is not None and (count - done < DIRECT or self.source.fill_at is None):
+            if self.source.borrow is not None and (
+                count - done < DIRECT or self.source.fill_at is None
+            ):
                 got = self.borrow(here)
             else:
                 size = self.plan(here, count - done, False, &start)
@@ -112,7 +116,10 @@ cdef class _Buffer:
     cdef bint settle(
         self, int64_t at, Py_ssize_t count, bint buffered, int64_t *start, Py_ssize_t *size
     ) except -1:
-        """Have a stream for what was planned; if it is the first, and a file's, plan anew. False: no blob."""
+        """Have a stream for what was planned; if it is the first, and a file's, plan anew.
+
+        Gives False where a missing blob is to be read as its end.
+        """
         if self.source.stream is not None or self.source.has_engine():
             return True
         if not self.source.ask(start[0] if size[0] else at, size[0] if size[0] else count):
@@ -122,18 +129,23 @@ cdef class _Buffer:
             size[0] = self.plan(at, count, buffered, start)
         return True
 
-    cdef Py_ssize_t plan(self, int64_t at, Py_ssize_t count, bint buffered, int64_t *start) noexcept:
+    cdef Py_ssize_t plan(
+        self, int64_t at, Py_ssize_t count, bint buffered, int64_t *start
+    ) noexcept:
         """How many bytes a miss at `at` shall bring here, and from where on; 0: none, it goes past.
 
-        Reads that run on double the fill. So do reads that cluster, but these may be about to go elsewhere: a local
-        fill is paid from a credit that hits earn, as a hit saves about the time in which a page is copied. A lone
-        read brings what was asked for: a pread of 64 bytes costs less than any fill.
+        Reads that run on double the fill. So do reads that cluster, but these may be about to go
+        elsewhere: a local fill is paid from a credit that hits earn, as a hit saves about the time
+        in which a page is copied. A lone read brings what was asked for: a pread of 64 bytes costs
+        less than any fill.
         """
         cdef bint local = self.source.descriptor >= 0
         cdef bint forward = at >= self.miss_to
         cdef int64_t apart = at - self.miss_to if forward else self.miss_from - at
         cdef Py_ssize_t size = 0
-        if not buffered and (count >= DIRECT or count >= self.limit or (local and count >= LOCAL_DIRECT)):
+        if not buffered and (
+            count >= DIRECT or count >= self.limit or (local and count >= LOCAL_DIRECT)
+        ):
             return 0
         self.credit = min(self.credit + self.hits * PAGE + 64, CREDIT)
         self.hits = 0
@@ -147,7 +159,7 @@ cdef class _Buffer:
             else:
                 if local:
                     self.credit -= size
-                # A cluster has bytes on both sides of the read; more of them ahead if it moves ahead.
+                # A cluster has bytes on both sides of the read; more ahead if it moves ahead.
                 start[0] = max(0, at - (size // 4 if forward else size // 2)) // PAGE * PAGE
         elif not local:
             size = 2 * BLOCK
@@ -161,7 +173,7 @@ cdef class _Buffer:
         return size
 
     cdef Py_ssize_t refill(self, int64_t at, int64_t start, Py_ssize_t size, bint once) except -1:
-        """Bring the bytes [start, start + size), or as many as one read gives, but some from `at` on.
+        """Bring the bytes [start, start + size), or what one read gives, but some from `at` on.
 
         Gives how many there are from `at` on; 0 is the end of the blob.
         """
@@ -212,7 +224,7 @@ cdef class _Buffer:
         return 0
 
     cdef int note_seen(self, int64_t position) noexcept:
-        """Before the position moves away: what lies before it, from where it was set to, was handed out."""
+        """Before the position moves away: from where it was set to up to it, all was handed out."""
         return self.mark_seen(self.mark, position)
 
     cdef int mark_seen(self, int64_t start, int64_t stop) noexcept:

@@ -4,16 +4,20 @@
 
 How the state of a reader hangs together, for those who change it:
 
-* The position is ``end - have``. While a call is busy, and when the reader is closed, `have` is 0: so the one
-  comparison ``n <= have`` tells a hit from all else, and a hit needs no lock (it runs under the GIL, whole).
-* A cursor call is bracketed by `enter` and `leave`; a positional one only counts itself in and out. Both keep
-  `users`, and the last one out of a closed reader frees what it held: a descriptor that is closed under a
-  running pread would be given to another file, and its bytes to our caller.
-* A call moves `end` only when it has succeeded, so that an exception leaves the position where it was.
+* The position is ``end - have``. While a call is busy, and when the reader is closed, `have` is 0:
+  so the one comparison ``n <= have`` tells a hit from all else, and a hit needs no lock (it runs
+  under the GIL, whole).
+* A cursor call is bracketed by `enter` and `leave`; a positional one only counts itself in and out.
+  Both keep `users`, and the last one out of a closed reader frees what it held: a descriptor that
+  is closed under a running pread would be given to another file, and its bytes to our caller.
+* A call moves `end` only when it has succeeded, so that an exception leaves the position where it
+  was.
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
+from cpython.buffer cimport (
+    PyBUF_WRITABLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
+)
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport INT64_MAX, int64_t
 from libc.string cimport memchr, memcpy
@@ -38,9 +42,9 @@ cdef extern from "Python.h":
     Py_ssize_t PyByteArray_GET_SIZE(object array)
     object PyNumber_Index(object number)
 
-cdef Py_ssize_t AUTO = 256 << 10    # of a buffer: beyond it the bytes leave the CPU's cache before they are used
+cdef Py_ssize_t AUTO = 256 << 10    # of a buffer: beyond it bytes leave the CPU's cache before use
 cdef Py_ssize_t MOST = 1 << 30
-cdef Py_ssize_t PEEK = 8 << 10      # whatever is asked for: pickle peeks 128 KiB at each object, and uses little of it
+cdef Py_ssize_t PEEK = 8 << 10      # pickle peeks 128 KiB at each object, and uses little of it
 cdef Py_ssize_t PART = 64 << 10     # in which a blob of unknown size is read
 
 cdef object ZERO = 0
@@ -174,8 +178,9 @@ cdef class BlobReader:
 
     Notes
     -----
-    Size and version are those of the creation. A change that is seen raises `BlobChangedError`; two versions
-    are never mixed. Many threads may use one reader; `read_at` and `readinto_at` run side by side.
+    Size and version are those of the creation. A change that is seen raises `BlobChangedError`; two
+    versions are never mixed. Many threads may use one reader; `read_at` and `readinto_at` run side
+    by side.
     """
 
     cdef const char *cursor     # next byte of a hit
@@ -217,10 +222,10 @@ cdef class BlobReader:
         self.source = source
         self.end = 0
 
-    # ---- who is at the cursor, and who is the last one out ------------------------------------------------------
+    # ---- who is at the cursor, and who is the last one out ---------------------------------------
 
     cdef int enter(self) except -1:
-        """Take the cursor: wait for it, see that the reader is open, and end the hits of the buffer."""
+        """Take the cursor: wait for it, see that the reader is open, end the hits of the buffer."""
         if self.forked != forks:
             self.after_fork()
         while self.busy:
@@ -299,7 +304,7 @@ cdef class BlobReader:
         self.buffer.memory = None
         return self.source.drop_stream()
 
-    # ---- reads at the cursor ---------------------------------------------------------------------------------
+    # ---- reads at the cursor ---------------------------------------------------------------------
 
     cdef inline object take(self, Py_ssize_t count):
         """The next `count` bytes, which the buffer holds."""
@@ -344,9 +349,10 @@ cdef class BlobReader:
             self.leave()
 
     cdef object read_lone(self, Py_ssize_t count):
-        """A small read of a file, far from all that was read before: one pread, and as little else as can be.
+        """A small read of a file, far from all that was read before: one pread, and little else.
 
-        Returns after a system call are slow, so what read_through() does in six calls is done here in one.
+        Returns after a system call are slow, so what read_through() does in six calls is done here
+        in one.
         """
         cdef _Source source = self.source
         cdef int64_t at = self.end
@@ -451,8 +457,8 @@ cdef class BlobReader:
         if 0 < count <= self.have:
             return self.take(count)
         if (
-            count > 0 and self.have == 0 and self.end >= 0 and not self.busy and self.forked == forks
-            and self.buffer.is_lone(self.end, count)
+            count > 0 and self.have == 0 and self.end >= 0 and not self.busy
+            and self.forked == forks and self.buffer.is_lone(self.end, count)
         ):
             return self.read_lone(count)
         return self.read_through(count, False)
@@ -469,7 +475,7 @@ cdef class BlobReader:
 
     @cython.binding(False)
     def readinto(self, buffer, /):
-        """Fill `buffer`, of any item type and shape; give the number of bytes, fewer only at the end of the blob.
+        """Fill `buffer`, of any item type and shape; give how many bytes, fewer only at the end.
 
         Parameters
         ----------
@@ -552,7 +558,7 @@ cdef class BlobReader:
         return line
 
     def peek(self, size=0, /):
-        """Give bytes from the position on without moving it: at least one, unless at the end of the blob."""
+        """Give bytes from the position on without moving it: one or more, unless at the end."""
         as_length(size)
         if self.have == 0:
             self.fill_buffer()
@@ -568,7 +574,7 @@ cdef class BlobReader:
             self.leave()
         return 0
 
-    # ---- the position ----------------------------------------------------------------------------------------
+    # ---- the position ----------------------------------------------------------------------------
 
     @cython.binding(False)
     def tell(self):
@@ -603,8 +609,11 @@ cdef class BlobReader:
         self.enter()
         try:
             target = self.from_whence(offset, whence)
-            if self.source.total < 0 and target < self.buffer.miss_to and not self.buffer.holds(target):
-                raise io.UnsupportedOperation("the size of this blob is unknown: it can only be read on, once")
+            if (
+                self.source.total < 0 and target < self.buffer.miss_to
+                and not self.buffer.holds(target)
+            ):
+                raise io.UnsupportedOperation(READ_ONCE)
             self.end = target
             return target
         finally:
@@ -618,7 +627,9 @@ cdef class BlobReader:
             origin = self.end
         elif whence == 2:
             if self.source.total < 0:
-                raise io.UnsupportedOperation("the size of this blob is unknown: it has no end to seek from")
+                raise io.UnsupportedOperation(
+                    "the size of this blob is unknown: it has no end to seek from"
+                )
             origin = self.source.total
         else:
             raise ValueError(f"invalid whence ({whence}, should be 0, 1 or 2)")
@@ -628,7 +639,7 @@ cdef class BlobReader:
             raise ValueError(f"negative seek position {origin + offset}")
         return origin + offset
 
-    # ---- reads at an offset ----------------------------------------------------------------------------------
+    # ---- reads at an offset ----------------------------------------------------------------------
 
     def read_at(self, size, offset):
         """Read `size` bytes (-1: all) from `offset` on, fewer only at the end of the blob.
@@ -657,7 +668,7 @@ cdef class BlobReader:
             self.count_out()
 
     def readinto_at(self, buffer, offset):
-        """Fill `buffer` from `offset` on; give the number of bytes, fewer only at the end of the blob.
+        """Fill `buffer` from `offset` on; give the number of bytes, fewer only at the end.
 
         As `read_at`, straight into the caller's memory.
         """
@@ -679,7 +690,7 @@ cdef class BlobReader:
         if at < 0:
             raise ValueError(f"negative offset {at}")
         if self.source.total < 0:
-            raise io.UnsupportedOperation("the size of this blob is unknown: it can only be read on, once")
+            raise io.UnsupportedOperation(READ_ONCE)
         if self.forked != forks:
             self.after_fork()
         self.users += 1
@@ -694,10 +705,10 @@ cdef class BlobReader:
         self.delivered += done
         return done
 
-    # ---- the rest of a binary file ---------------------------------------------------------------------------
+    # ---- the rest of a binary file ---------------------------------------------------------------
 
     def close(self):
-        """Free what the reader holds, at once; calls that are under way in other threads raise `ValueError`."""
+        """Free what the reader holds, at once; calls in other threads raise `ValueError`."""
         if self.end < 0:
             return
         if self.forked != forks:
@@ -817,7 +828,13 @@ cdef class BlobReader:
         """`ReaderStats` up to now."""
         cdef _Source source = self.source
         return ReaderStats(
-            source.requests, source.fetched, self.delivered, source.wasted, source.stalls, 0, source.connections
+            source.requests,
+            source.fetched,
+            self.delivered,
+            source.wasted,
+            source.stalls,
+            0,
+            source.connections,
         )
 
     def __repr__(self):
@@ -829,7 +846,9 @@ cdef class BlobReader:
         cdef _Source source = self.source
         missing = "eof" if source.missing_is_eof else "raise"
         position = self.end - self.have
-        return _reopen, (source.driver, source.path, source.info, missing, self.buffer_size, position)
+        return _reopen, (
+            source.driver, source.path, source.info, missing, self.buffer_size, position
+        )
 
     def __dask_tokenize__(self):
         import hashlib

@@ -1,7 +1,8 @@
 """Where a reader's bytes come from: a descriptor, a stream, or an engine; whatever its driver has.
 
-It is handed a driver and asks it for bytes; it knows no store, no network and no threads of its own. Its cursor's
-stream is used by one call at a time (the reader sees to that); positional reads have streams of their own.
+It is handed a driver and asks it for bytes; it knows no store, no network and no threads of its
+own. Its cursor's stream is used by one call at a time (the reader sees to that); positional reads
+have streams of their own.
 """
 
 from cpython.buffer cimport PyBuffer_FillInfo, PyBuffer_Release
@@ -17,7 +18,13 @@ import warnings
 from dataclasses import replace
 
 from .driver import BlobInfo
-from .errors import BlobChangedError, BlobError, PathNotFoundError, ProtocolError, TruncatedBlobError
+from .errors import (
+    BlobChangedError,
+    BlobError,
+    PathNotFoundError,
+    ProtocolError,
+    TruncatedBlobError,
+)
 
 cdef extern from "_pread.h":
     long long blobread_pread(int fd, void *to, size_t count, long long offset) nogil
@@ -31,16 +38,19 @@ cdef Py_ssize_t PIECE = 64 << 20    # of one pread: the longest that a signal wa
 cdef Py_ssize_t POOL = 1 << 20      # of memory for a stream that may be late
 cdef Py_ssize_t SKIP = 256 << 10    # so far ahead, reading on is cheaper than a new request
 
+cdef str READ_ONCE = "the size of this blob is unknown: it can only be read on, once"
+
 
 @cython.final
 cdef class _Target:
     """Memory as plain bytes, for a stream to fill.
 
-    A view of it that a stream keeps holds the memory alive: it can be late, but never write into freed memory.
+    A view of it that a stream keeps holds the memory alive: it can be late, but never write into
+    freed memory.
     """
 
-    cdef object keeper          # a bytes object in the making, or a bytearray of ours;
-    cdef Py_buffer taken        # or the caller's memory, taken once: two exports of one object may differ
+    cdef object keeper          # a bytes object in the making, or a bytearray of ours; or None:
+    cdef Py_buffer taken        # the caller's memory, taken once, as two exports may differ
     cdef char *to
     cdef Py_ssize_t size
 
@@ -97,9 +107,12 @@ cdef Py_ssize_t checked(object got, Py_ssize_t most, str what) except -1:
     cdef long long count
     if not isinstance(got, int):
         raise ProtocolError(f"{what} returned {type(got).__name__}, which is no length")
-    count = PyLong_AsLongLongAndOverflow(got, &overflow)    # an int's own class may compare as it likes
+    # Compared in C: an int's own class may compare as it likes.
+    count = PyLong_AsLongLongAndOverflow(got, &overflow)
     if overflow or not 0 <= count <= most:
-        raise ProtocolError(f"{what} returned invalid length {got!r} (should have been between 0 and {most})")
+        raise ProtocolError(
+            f"{what} returned invalid length {got!r} (should have been between 0 and {most})"
+        )
     return count
 
 
@@ -145,7 +158,7 @@ cdef class _Source:
         self.fill_at = getattr(driver, "readinto_at", None)
 
     cdef object open_first(self):
-        """Ask for the info, and for the first bytes with it where the driver has both in one request."""
+        """Ask for the info, and for the first bytes with it where the driver has both in one."""
         stream = None
         try:
             if hasattr(self.driver, "open"):
@@ -165,7 +178,7 @@ cdef class _Source:
             self.close_quietly(stream)  # the engine keeps the first bytes itself
         return self.info
 
-    # ---- what the buffer and the reader ask of it -------------------------------------------------------------
+    # ---- what the buffer and the reader ask of it ------------------------------------------------
 
     cdef Py_ssize_t clamp(self, int64_t at, Py_ssize_t count) noexcept:
         """How many of `count` bytes (-1: of all) the blob has from `at` on."""
@@ -185,11 +198,13 @@ cdef class _Source:
         return self.fill_at is not None or self.borrow is not None
 
     cdef Py_ssize_t fill(
-        self, char *to, object owner, Py_ssize_t start, Py_ssize_t stop, int64_t at, bint once, bint exact
+        self, char *to, object owner, Py_ssize_t start, Py_ssize_t stop, int64_t at,
+        bint once, bint exact
     ) except -1:
-        """Bring bytes from `at` on into [start, stop) of `owner`, which lie at `to`; fewer only at the end.
+        """Bring bytes from `at` on into [start, stop) of `owner`, which lie at `to`.
 
-        With `once` a single read of a stream is enough; with `exact` none is spent on the way to `at`.
+        Fewer only at the end. With `once` a single read of a stream is enough; with `exact` none is
+        spent on the way to `at`.
         """
         cdef Py_ssize_t done = start
         cdef Py_ssize_t got
@@ -206,7 +221,7 @@ cdef class _Source:
         return done - start
 
     cdef object borrowed(self, int64_t at):
-        """What the engine has read ahead, from `at` on; None where a missing blob is to be read as its end."""
+        """What the engine has read ahead, from `at` on; None where a missing blob is its end."""
         self.requests += 1
         try:
             part = self.borrow(self.path, at, self.info)
@@ -215,11 +230,15 @@ cdef class _Source:
                 raise
             return None
         if not isinstance(part, memoryview):
-            raise self.failure(ProtocolError, f"borrow() returned {type(part).__name__}, which is no memoryview")
+            raise self.failure(
+                ProtocolError, f"borrow() returned {type(part).__name__}, which is no memoryview"
+            )
         if self.closed or part.nbytes == 0:
             part.release()
             self.check_open()
-            raise self.failure(TruncatedBlobError, f"borrow() gave nothing at offset {at} of {self.total}")
+            raise self.failure(
+                TruncatedBlobError, f"borrow() gave nothing at offset {at} of {self.total}"
+            )
         return part
 
     cdef int note_run(self, int64_t at, Py_ssize_t got) noexcept:
@@ -236,7 +255,8 @@ cdef class _Source:
     cdef int wake(self) except -1:
         """End the reads of streams that are under way in other threads, once the source is closed.
 
-        A descriptor is not closed here: its number could be another file's before a pread has come to its end.
+        A descriptor is not closed here: its number could be another file's before a pread has come
+        to its end.
         """
         if self.stream is not None and self.descriptor < 0:
             self.close_quietly(self.stream)
@@ -253,15 +273,19 @@ cdef class _Source:
         return 0
 
     cdef int close_quietly(self, object stream) except -1:
-        """The bytes are delivered or an error is on its way already: a failing close() must not hide that."""
+        """Close, and only warn when that fails: bytes or an error are on their way already."""
         try:
             stream.close()
         except Exception as exc:
-            warnings.warn(f"closing a stream of {self.shown()!r} failed: {exc!r}", RuntimeWarning, stacklevel=2)
+            warnings.warn(
+                f"closing a stream of {self.shown()!r} failed: {exc!r}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         return 0
 
     cdef int after_fork(self) except -1:
-        """In a child: a connection is the parent's; a descriptor that is read at positions can be shared."""
+        """In a child: a connection is the parent's; a descriptor, read at positions, is shared."""
         self.side = None
         if self.descriptor < 0:
             self.drop_stream()
@@ -275,7 +299,7 @@ cdef class _Source:
     cdef object failure(self, object kind, str message):
         return kind(message, driver=self.driver.name, path=self.shown())
 
-    # ---- a descriptor -----------------------------------------------------------------------------------------
+    # ---- a descriptor ----------------------------------------------------------------------------
 
     cdef Py_ssize_t pread(self, char *to, Py_ssize_t count, int64_t at) except -1:
         """Fill all of `to`."""
@@ -295,17 +319,20 @@ cdef class _Source:
                     return done
             elif got == 0:
                 raise self.failure(
-                    BlobChangedError, f"ends at {at + done} bytes now, and had {self.total} when it was opened"
+                    BlobChangedError,
+                    f"ends at {at + done} bytes now, and had {self.total} when it was opened",
                 )
             elif got != -EINTR:
-                raise BlobError(os.strerror(-got), driver=self.driver.name, path=self.shown(), errno=-got)
+                raise BlobError(
+                    os.strerror(-got), driver=self.driver.name, path=self.shown(), errno=-got
+                )
             PyErr_CheckSignals()
             self.check_open()
 
-    # ---- the stream of the cursor -----------------------------------------------------------------------------
+    # ---- the stream of the cursor ----------------------------------------------------------------
 
     cdef bint ask(self, int64_t at, int64_t least) except -1:
-        """Open a stream of the pinned version at `at`, for `least` bytes or more; see of what kind it is.
+        """Open a stream of the pinned version at `at`, for `least` bytes or more.
 
         Gives False where a missing blob is to be read as its end.
         """
@@ -314,8 +341,8 @@ cdef class _Source:
             # Reads that run on ask for twice what they have had: few requests, and little too much.
             length = max(least, 2 * self.run) if at == self.run_to else least
             length = min(length, self.total - at)
-        elif self.run_to > 0:
-            raise io.UnsupportedOperation("the size of this blob is unknown: it can only be read on, once")
+        elif at > 0 and self.run_to > 0:
+            raise io.UnsupportedOperation(READ_ONCE)
         else:
             at = 0      # and read on from there
         stream = self.opened(at, length)
@@ -330,7 +357,7 @@ cdef class _Source:
         return True
 
     cdef object opened(self, int64_t at, int64_t length):
-        """A new stream, of the version that is read; None where a missing blob is to be read as its end."""
+        """A new stream, of the version that is read; None where a missing blob is its end."""
         pin = self.info
         self.requests += 1
         try:
@@ -341,12 +368,16 @@ cdef class _Source:
             return None
         told = getattr(stream, "info", None)
         if pin.version is None and told is not None and told.version is not None:
-            # The info was given and says no version: the first stream's is the one that is read from now on.
+            # The info was given and says no version: the first stream's is read from now on.
             if self.info.version is None:
-                self.info = replace(self.info, version=told.version, etag=told.etag, modified=told.modified)
+                self.info = replace(
+                    self.info, version=told.version, etag=told.etag, modified=told.modified
+                )
             elif self.info.version != told.version:
                 self.close_quietly(stream)
-                raise self.failure(BlobChangedError, "was replaced since it was opened; open it again")
+                raise self.failure(
+                    BlobChangedError, "was replaced since it was opened; open it again"
+                )
         if getattr(stream, "new_connection", False):
             self.connections += 1
         return stream
@@ -359,16 +390,20 @@ cdef class _Source:
         self.descriptor = -1 if descriptor is None else descriptor
         return 0
 
-    cdef Py_ssize_t receive(self, object stream, object owner, Py_ssize_t start, Py_ssize_t stop) except -1:
+    cdef Py_ssize_t receive(
+        self, object stream, object owner, Py_ssize_t start, Py_ssize_t stop
+    ) except -1:
         """One readinto() of a stream into the bytes [start, stop) of `owner`."""
         cdef _Target pool = None
+        cdef Py_ssize_t room = stop - start
         cdef Py_ssize_t got
         if not getattr(stream, "interruptible", True):
             # It may write after close(), when the caller's memory is no longer ours to give.
-            pool = target_of_size(min(stop - start, POOL))
-        view = window(owner, start, stop) if pool is None else window(pool, 0, pool.size)
+            room = min(room, POOL)
+            pool = target_of_size(room)
+        view = window(owner, start, stop) if pool is None else window(pool, 0, room)
         try:
-            got = checked(stream.readinto(view), len(view), "readinto()")
+            got = checked(stream.readinto(view), room, "readinto()")
         except Exception:
             self.check_open()       # close() in another thread is what ended it
             raise
@@ -400,9 +435,10 @@ cdef class _Source:
     cdef Py_ssize_t stream_into(
         self, object owner, Py_ssize_t start, Py_ssize_t stop, int64_t at, bint exact
     ) except -1:
-        """One read of a stream from `at` on, into the bytes [start, stop) of `owner`; 0 is the end of the blob.
+        """One read of a stream from `at` on, into the bytes [start, stop) of `owner`.
 
-        With `exact` a stream that would have to be read up to `at` first is given up for a new one.
+        Gives 0 at the end of the blob. With `exact` a stream that would have to be read up to `at`
+        first is given up for a new one.
         """
         cdef Py_ssize_t got
         cdef bint fresh = False
@@ -427,8 +463,10 @@ cdef class _Source:
                 return 0
             if fresh or self.stream_left > 0:
                 self.drop_stream()
-                raise self.failure(TruncatedBlobError, f"the stream ended at offset {at} of {self.total}")
-            # What came when the blob was opened is used up; such a stream does not say how long it is.
+                raise self.failure(
+                    TruncatedBlobError, f"the stream ended at offset {at} of {self.total}"
+                )
+            # What came with the info is used up: such a stream does not say how long it is.
             self.drop_stream()
 
     cdef bint at_hand(self, int64_t at, bint exact) except -1:
@@ -453,15 +491,19 @@ cdef class _Source:
             PyErr_CheckSignals()
         return True
 
-    # ---- the engine -------------------------------------------------------------------------------------------
+    # ---- the engine ------------------------------------------------------------------------------
 
-    cdef Py_ssize_t engine_into(self, object owner, Py_ssize_t start, Py_ssize_t stop, int64_t at) except -1:
+    cdef Py_ssize_t engine_into(
+        self, object owner, Py_ssize_t start, Py_ssize_t stop, int64_t at
+    ) except -1:
         """Have the engine fill the bytes [start, stop) of `owner`."""
         cdef Py_ssize_t got
         view = window(owner, start, stop)
         self.requests += 1
         try:
-            got = checked(self.fill_at(self.path, view, at, self.info), stop - start, "readinto_at()")
+            got = checked(
+                self.fill_at(self.path, view, at, self.info), stop - start, "readinto_at()"
+            )
         except PathNotFoundError:
             self.check_open()
             if not self.missing_is_eof:
@@ -476,14 +518,17 @@ cdef class _Source:
         self.fetched += got
         if got != stop - start:
             raise self.failure(
-                TruncatedBlobError, f"readinto_at() filled {got} of {stop - start} bytes at offset {at}"
+                TruncatedBlobError,
+                f"readinto_at() filled {got} of {stop - start} bytes at offset {at}",
             )
         return got
 
-    # ---- positional reads -------------------------------------------------------------------------------------
+    # ---- positional reads ------------------------------------------------------------------------
 
-    cdef Py_ssize_t fill_at_offset(self, char *to, Py_ssize_t count, int64_t at, object owner) except -1:
-        """Fill the first `count` bytes of `owner`, which lie at `to`; safe from many threads at once."""
+    cdef Py_ssize_t fill_at_offset(
+        self, char *to, Py_ssize_t count, int64_t at, object owner
+    ) except -1:
+        """Fill the first `count` bytes of `owner`, which lie at `to`; safe from many threads."""
         cdef Py_ssize_t done = 0
         cdef Py_ssize_t got
         if self.fill_at is not None:
@@ -493,7 +538,10 @@ cdef class _Source:
         stream = self.opened(at, count)
         if stream is None:
             return 0
-        if self.stream is None and not self.closed and getattr(stream, "descriptor", None) is not None:
+        if (
+            self.stream is None and not self.closed
+            and getattr(stream, "descriptor", None) is not None
+        ):
             self.adopt(stream, at, -1)
             return self.pread(to, count, at)
         if self.side is None:
@@ -506,7 +554,8 @@ cdef class _Source:
                 got = self.receive(stream, owner, done, count)
                 if got == 0:
                     raise self.failure(
-                        TruncatedBlobError, f"the stream ended at offset {at + done} of {self.total}"
+                        TruncatedBlobError,
+                        f"the stream ended at offset {at + done} of {self.total}",
                     )
                 done += got
                 PyErr_CheckSignals()
