@@ -5,6 +5,7 @@ import select
 import socket
 import ssl
 import struct
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +23,7 @@ _PIECE = 1024
 _INTERIM_ANSWERS = 8
 _BEGINNING = b"HTTP/1."
 _NOTHING = memoryview(b"")
+_WASTE = bytearray(256 * 1024)  # of all connections: nobody reads it
 
 _forks = 0  # how often this process is a fork of the one that imported us
 
@@ -119,6 +121,13 @@ class Connection:
     def send(self, request: bytes) -> None:
         self.heard = False
         self._sock.sendall(request)
+
+    def drop(self, count: int) -> int:
+        """Receive up to `count` bytes and forget them."""
+        count = min(count, len(_WASTE))
+        # Of a TCP socket Linux drops them where they are; else they are copied to be forgotten.
+        flags = socket.MSG_TRUNC if self._in_kernel and sys.platform == "linux" else 0
+        return self._sock.recv_into(_WASTE, count, flags)
 
     def receive_piece(self) -> bytes:
         """Receive a few bytes of framing; none: there will be no more."""

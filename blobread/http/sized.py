@@ -13,7 +13,6 @@ __all__ = ["SizedBody"]
 _LARGEST_DRAIN = 256 * 1024
 _PATIENCE = 0.001  # seconds, for each next bytes
 _LONGEST_DRAIN = 0.004  # seconds
-_PIECE = 64 * 1024
 
 
 class SizedBody(Body):
@@ -53,12 +52,11 @@ class SizedBody(Body):
 
 def _drain(connection: Connection, left: int) -> bool:
     """Receive and drop what is left, unless that takes long."""
-    waste = bytearray(min(left, _PIECE))
     deadline = time.monotonic() + _LONGEST_DRAIN
     try:
         connection.set_timeout(_PATIENCE)
         while left and time.monotonic() < deadline:
-            count = connection.receive(waste, min(left, len(waste)))
+            count = connection.drop(left)
             if not count:
                 return False
             left -= count
