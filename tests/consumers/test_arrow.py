@@ -94,7 +94,8 @@ def test_parquet_is_read_by_row_groups_and_columns(
 def test_row_groups_are_read_side_by_side_from_one_blob(
     store: Store, table: Any, parquet_file: bytes
 ) -> None:
-    with store.open(parquet_file) as blob, parquet.ParquetFile(blob) as file:
+    # Its own read-ahead of one file is not for many threads: it may not find what another one took.
+    with store.open(parquet_file) as blob, parquet.ParquetFile(blob, pre_buffer=False) as file:
         with ThreadPoolExecutor(4) as pool:
             groups = list(pool.map(file.read_row_group, range(file.num_row_groups)))
         assert pa.concat_tables(groups).equals(table)
