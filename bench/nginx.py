@@ -14,6 +14,8 @@ __all__ = ["serve", "version"]
 _PATIENCE = 10.0  # seconds for the server to start, or to stop
 
 # keepalive_requests: the default of 1000 would have each subject connect anew at another moment.
+# sndbuf: without a bound the system lets megabytes be under way, and whether these still fit into
+# the CPU's cache changes from minute to minute, and the speed of any client threefold with it.
 _CONFIG = """
 {user}
 daemon off;
@@ -32,7 +34,7 @@ http {{
     uwsgi_temp_path {state}/uwsgi;
     scgi_temp_path {state}/scgi;
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port} sndbuf=256k;
         root {root};
     }}
 }}
