@@ -62,4 +62,4 @@ def bars(axes: Axes, cases: list[Case], *, scale: float, inverse: bool) -> None:
         axes.barh(places, lengths, height=height, color=colour, label=name)
     axes.set_yticks(range(len(cases)), [case["case"] for case in cases])
     axes.invert_yaxis()
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.12))
