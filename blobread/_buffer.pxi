@@ -14,6 +14,7 @@ cdef int64_t CREDIT = 1 << 20               # see _Buffer.plan()
 
 
 @cython.final
+@cython.no_gc_clear     # as for _Target
 cdef class _Buffer:
     """The bytes around the position: of its own, or lent by the engine."""
 
@@ -42,6 +43,9 @@ cdef class _Buffer:
         self.source = source
         self.limit = limit
         self.credit = CREDIT
+
+    def __dealloc__(self):
+        PyBuffer_Release(&self.lent)
 
     cdef inline bint is_lone(self, int64_t at, Py_ssize_t count) noexcept:
         """Whether plan() would have this read of a file go past, as far from all read before."""

@@ -36,6 +36,7 @@ include "_buffer.pxi"
 cdef extern from "Python.h":
     int GetBuffer "PyObject_GetBuffer"(object owner, Py_buffer *view, int flags)
     void PyErr_Clear()
+    bint PyErr_ExceptionMatches(object kind)
     unsigned long PyThread_get_thread_ident() nogil
     long long PyLong_AsLongLongAndOverflow(object number, int *overflow) except? -1
     char *PyByteArray_AS_STRING(object array)
@@ -96,6 +97,8 @@ cdef inline int take_caller(object owner, Py_buffer *view) except -1:
     """Take the caller's memory."""
     if GetBuffer(owner, view, PyBUF_WRITABLE) == 0:
         return 0
+    if not PyErr_ExceptionMatches(Exception):
+        return -1       # Ctrl-C, in a __buffer__() of Python's
     PyErr_Clear()
     return take_unusual(owner, view)
 

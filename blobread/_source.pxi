@@ -42,6 +42,7 @@ cdef str READ_ONCE = "the size of this blob is unknown: it can only be read on, 
 
 
 @cython.final
+@cython.no_gc_clear     # the collector would drop what is taken without releasing it
 cdef class _Target:
     """Memory as plain bytes, for a stream to fill.
 
@@ -58,13 +59,17 @@ cdef class _Target:
         PyBuffer_FillInfo(view, self, self.to, self.size, 0, flags)
 
     def __dealloc__(self):
-        if self.keeper is None and self.to is not NULL:
-            PyBuffer_Release(&self.taken)
+        PyBuffer_Release(&self.taken)
 
 
 cdef _Target target_of_caller(Py_buffer *view):
     """Take over what was taken from the caller."""
-    cdef _Target target = _Target.__new__(_Target)
+    cdef _Target target
+    try:
+        target = _Target.__new__(_Target)
+    except MemoryError:
+        PyBuffer_Release(view)
+        raise
     target.taken = view[0]
     target.to = <char *>view.buf
     target.size = view.len

@@ -1,0 +1,125 @@
+"""What a review of the core found: each of these went wrong once."""
+
+import gc
+import random
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from misbehaving import OneBlob, Stream, honest
+
+from blobread import BlobInfo, BlobReader
+from blobread.drivers.memory import MemoryDriver
+
+DATA = random.Random(31).randbytes(400_000)
+LINES = (b"x" * 99_999 + b"\n") * 4
+
+
+class Given(OneBlob):
+    """A store whose streams are what the test makes of them."""
+
+    def __init__(self, make: Any) -> None:
+        super().__init__(DATA, honest)
+        self.make = make
+
+    def read_stream(
+        self, path: str, offset: int = 0, length: int | None = None, *, pin: BlobInfo | None = None
+    ) -> Any:
+        return self.make(Stream(DATA, offset, length, honest))
+
+
+class Lender(MemoryDriver):
+    """An engine that lends parts of `memory`."""
+
+    def __init__(self) -> None:
+        super().__init__({"path": DATA})
+        self.memory = bytearray(DATA)
+
+    def borrow(self, path: str, offset: int, pin: BlobInfo) -> memoryview:
+        return memoryview(self.memory)[offset : offset + 1000]
+
+
+# ---- memory that was taken is given back ---------------------------------------------------------
+
+
+@pytest.fixture
+def collected_by_hand() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def test_memory_in_a_cycle_with_the_stream_that_keeps_it_is_released(
+    collected_by_hand: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Memory(bytearray):
+        stream: Any
+
+    def keep(stream: Any, buffer: memoryview) -> int:
+        stream.kept = buffer[1:]
+        return honest(stream, buffer)
+
+    def make_cycle() -> None:
+        driver, memory = OneBlob(DATA, keep), Memory(100_000)
+        with BlobReader(driver, "path") as f:
+            f.readinto(memory)
+        memory.stream = driver.streams[-1]
+        # What is collected is cleared from the oldest on; this keeps the stream until the
+        # target's turn has come.
+        node: list[Any] = [memory.stream]
+        node.append(node)
+
+    make_cycle()
+    gc.collect()
+    assert "exported buffers" not in capfd.readouterr().err
+
+
+def test_part_is_given_back_by_a_subclass_that_does_not_close() -> None:
+    class Careless(BlobReader):
+        def __del__(self) -> None:
+            pass
+
+    driver = Lender()
+    f = Careless(driver, "path")
+    f.read(10)
+    del f
+    gc.collect()
+    driver.memory.append(0)  # BufferError, were it still lent
+
+
+def test_memory_is_released_where_there_is_none_left_for_the_call() -> None:
+    limits = pytest.importorskip("_testcapi", reason="only where Python has its test modules")
+    with BlobReader(OneBlob(DATA, honest), "path") as f:
+        for allowed in range(30):
+            memory = bytearray(5000)
+            limits.set_nomemory(allowed, allowed + 1)
+            try:
+                f.readinto(memory)
+            except MemoryError:
+                pass
+            finally:
+                limits.remove_mem_hooks()
+            memory.append(0)
+            f.seek(0)
+
+
+if sys.version_info >= (3, 12):  # before it no class of Python's has a __buffer__()
+
+    def test_interrupt_while_memory_is_taken_is_not_lost() -> None:
+        class Interrupted:
+            def __buffer__(self, flags: int) -> memoryview:
+                if not calls:
+                    calls.append(flags)
+                    raise KeyboardInterrupt
+                return memoryview(bytearray(10))
+
+        calls: list[int] = []
+        with (
+            BlobReader(MemoryDriver({"path": DATA}), "path") as f,
+            pytest.raises(KeyboardInterrupt),
+        ):
+            f.readinto(Interrupted())
