@@ -121,6 +121,12 @@ cdef Py_ssize_t checked(object got, Py_ssize_t most, str what) except -1:
     return count
 
 
+cdef int descriptor_of(object stream) except? -1:
+    """What a stream may be read by at positions; -1: it has no descriptor."""
+    descriptor = getattr(stream, "descriptor", None)
+    return -1 if descriptor is None else descriptor
+
+
 @cython.final
 cdef class _Source:
     """A blob of a driver, at the version of its creation; see `BlobReader` for the parameters."""
@@ -140,7 +146,7 @@ cdef class _Source:
     cdef int descriptor         # of that stream; -1: it is read by its readinto()
     cdef int64_t stream_at
     cdef int64_t stream_left    # -1: it did not say how long it is
-    cdef set side               # streams of positional reads that are under way
+    cdef dict side              # streams of positional reads that are under way, by id()
 
     cdef int64_t run_to         # where the bytes end that the cursor asked for last
     cdef int64_t run            # and how many came one behind the other
@@ -265,8 +271,9 @@ cdef class _Source:
         """
         if self.stream is not None and self.descriptor < 0:
             self.close_quietly(self.stream)
-        for stream in list(self.side or ()):
-            self.close_quietly(stream)
+        if self.side:
+            for stream in list(self.side.values()):
+                self.close_quietly(stream)
         return 0
 
     cdef int drop_stream(self) except -1:
@@ -391,8 +398,7 @@ cdef class _Source:
         self.stream = stream
         self.stream_at = at
         self.stream_left = length
-        descriptor = getattr(stream, "descriptor", None)
-        self.descriptor = -1 if descriptor is None else descriptor
+        self.descriptor = descriptor_of(stream)
         return 0
 
     cdef Py_ssize_t receive(
@@ -448,6 +454,9 @@ cdef class _Source:
         cdef Py_ssize_t got
         cdef bint fresh = False
         while True:
+            if self.descriptor >= 0:
+                # It came within this call, and positional reads may be in it already: it stays.
+                return self.pread(start_of(owner) + start, self.clamp(at, stop - start), at)
             if not self.at_hand(at, exact):
                 self.drop_stream()
                 if self.clamp(at, 1) == 0:
@@ -543,16 +552,13 @@ cdef class _Source:
         stream = self.opened(at, count)
         if stream is None:
             return 0
-        if (
-            self.stream is None and not self.closed
-            and getattr(stream, "descriptor", None) is not None
-        ):
+        if self.stream is None and not self.closed and descriptor_of(stream) >= 0:
             self.adopt(stream, at, -1)
             return self.pread(to, count, at)
         if self.side is None:
-            self.side = set()
+            self.side = {}
         side = self.side
-        side.add(stream)
+        side[id(stream)] = stream
         try:
             self.check_open()
             while done < count:
@@ -566,5 +572,5 @@ cdef class _Source:
                 PyErr_CheckSignals()
             return done
         finally:
-            side.discard(stream)
+            del side[id(stream)]
             self.close_quietly(stream)

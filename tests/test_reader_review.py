@@ -1,15 +1,21 @@
 """What a review of the core found: each of these went wrong once."""
 
 import gc
+import os
 import random
 import sys
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
-from misbehaving import OneBlob, Stream, honest
+from misbehaving import Broken, OneBlob, Stream, honest
+from together import together
 
 from blobread import BlobInfo, BlobReader
+from blobread.drivers.file import FileDriver
 from blobread.drivers.memory import MemoryDriver
 
 DATA = random.Random(31).randbytes(400_000)
@@ -123,3 +129,91 @@ if sys.version_info >= (3, 12):  # before it no class of Python's has a __buffer
             pytest.raises(KeyboardInterrupt),
         ):
             f.readinto(Interrupted())
+
+
+# ---- streams of any kind -------------------------------------------------------------------------
+
+
+def test_stream_need_not_be_hashable() -> None:
+    @dataclass
+    class Plain:
+        stream: Stream
+
+        def readinto(self, buffer: memoryview, /) -> int:
+            return self.stream.fill(buffer)
+
+        def close(self) -> None:
+            self.stream.close()
+
+    with BlobReader(Given(Plain), "path") as f:
+        assert f.read_at(10, 5) == DATA[5:15]
+
+
+def test_close_ends_all_positional_reads_though_their_streams_are_equal() -> None:
+    class Equal:
+        def __init__(self, stream: Stream) -> None:
+            self.closed = threading.Event()
+            made.append(self)
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Equal)
+
+        def __hash__(self) -> int:
+            return 0
+
+        def readinto(self, buffer: memoryview, /) -> int:
+            reading.wait()
+            assert self.closed.wait(60)
+            raise Broken("closed")
+
+        def close(self) -> None:
+            self.closed.set()
+
+    def read() -> None:
+        with pytest.raises(ValueError, match="closed file"):
+            f.read_at(10, 5)
+
+    def close() -> None:
+        reading.wait()
+        f.close()
+        ended = [stream.closed.is_set() for stream in made]
+        for stream in made:
+            stream.closed.set()
+        assert ended == [True, True]
+
+    made: list[Equal] = []
+    reading = threading.Barrier(3, timeout=60)
+    f = BlobReader(Given(Equal), "path")
+    together(read, read, close)
+
+
+def test_negative_descriptor_is_none() -> None:
+    def make(stream: Any) -> Any:
+        stream.descriptor = -1
+        return stream
+
+    with BlobReader(Given(make), "path") as f:
+        assert f.read_at(10, 5) == DATA[5:15]
+        assert f.read(10) == DATA[:10]
+
+
+def test_stream_with_a_descriptor_is_read_by_it_though_the_first_one_had_none(
+    tmp_path: Path,
+) -> None:
+    class Cached(FileDriver):
+        """Its first bytes come from elsewhere."""
+
+        def open(self, path: str, /) -> Any:
+            return self.stat(path), Stream(DATA, 0, 100_000, honest)
+
+        def read_stream(self, *args: Any, **options: Any) -> Any:
+            stream = super().read_stream(*args, **options)
+            stream.readinto = None  # type: ignore[method-assign, assignment]
+            return stream
+
+    path = tmp_path / "blob"
+    path.write_bytes(DATA)
+    with BlobReader(Cached(), os.fspath(path)) as f:
+        assert f.read(300_000) == DATA[:300_000]
+        assert f.read_at(10, 5) == DATA[5:15]
+        assert f.read() == DATA[300_000:]
