@@ -208,7 +208,7 @@ cdef class BlobReader:
         if missing not in ("raise", "eof"):
             raise ValueError(f"missing must be 'raise' or 'eof', not {missing!r}")
         self.buffer_size = buffer_size
-        source = _Source(driver, path, info, missing == "eof")
+        self.source = source = _Source(driver, path, info, missing == "eof")
         self.buffer = _Buffer(source, buffer_limit(driver, buffer_size))
         try:
             if info is None:
@@ -222,7 +222,7 @@ cdef class BlobReader:
         except BaseException:
             source.drop_stream()
             raise
-        self.source = source
+        source.closed = False
         self.end = 0
 
     # ---- who is at the cursor, and who is the last one out ---------------------------------------
@@ -437,6 +437,7 @@ cdef class BlobReader:
                 if stop is not NULL:
                     count = stop - line + 1
                 parts.append(PyBytes_FromStringAndSize(line, count))
+                buffer.mark_seen(at, at + count)
                 at += count
                 if most > 0:
                     most -= count
@@ -532,7 +533,7 @@ cdef class BlobReader:
         cdef Py_ssize_t most = as_limit(hint)
         cdef Py_ssize_t total = 0
         cdef list lines = []
-        start = self.tell()
+        cdef int64_t start = self.tell()
         try:
             for line in self:
                 lines.append(line)
@@ -541,9 +542,15 @@ cdef class BlobReader:
                     break
         except BaseException:
             if self.end >= 0:
-                self.seek(start)
+                self.go_back(start)
             raise
         return lines
+
+    cdef int go_back(self, int64_t start) except -1:
+        """Have the position that was before, even where the bytes from there on are gone."""
+        self.enter()
+        self.end = start
+        return self.leave()
 
     def __iter__(self):
         self.source.check_open()
@@ -703,6 +710,7 @@ cdef class BlobReader:
         cdef Py_ssize_t done
         if self.buffer.holds(at) and self.buffer.holds(at + count - 1):
             done = self.buffer.copy(to, count, at)
+            self.buffer.mark_seen(at, at + done)
         else:
             done = self.source.fill_at_offset(to, count, at, owner)
         self.delivered += done
@@ -738,7 +746,7 @@ cdef class BlobReader:
         self.close()
 
     def __del__(self):
-        if self.end < 0 or self.source is None:     # None: its creation failed
+        if self.end < 0 or self.source is None:     # None: it was called with wrong arguments
             return
         try:
             if self.source.stream is not None or self.buffer.lender is not None:

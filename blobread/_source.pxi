@@ -158,8 +158,11 @@ cdef class _Source:
     cdef int64_t stalls
 
     def __cinit__(self, driver, path, info, bint missing_is_eof):
+        if not isinstance(path, str):
+            raise TypeError(f"path must be a str, not {type(path).__name__}")
+        self.closed = True      # until the reader is made
         self.driver = driver
-        self.path = path
+        self.path = str.__str__(path)
         self.info = info
         self.missing_is_eof = missing_is_eof
         self.total = -1
@@ -201,10 +204,6 @@ cdef class _Source:
             return self.total - at
         return count
 
-    cdef bint ready(self, int64_t at, int64_t least) except -1:
-        """Have something to ask for bytes; False where a missing blob is to be read as its end."""
-        return self.stream is not None or self.has_engine() or self.ask(at, least)
-
     cdef bint has_engine(self) noexcept:
         return self.fill_at is not None or self.borrow is not None
 
@@ -237,9 +236,13 @@ cdef class _Source:
         try:
             part = self.borrow(self.path, at, self.info)
         except PathNotFoundError:
+            self.check_open()
             if not self.missing_is_eof:
                 raise
             return None
+        except Exception:
+            self.check_open()
+            raise
         if not isinstance(part, memoryview):
             raise self.failure(
                 ProtocolError, f"borrow() returned {type(part).__name__}, which is no memoryview"
@@ -303,7 +306,7 @@ cdef class _Source:
             self.drop_stream()
         return 0
 
-    cdef str shown(self):
+    cdef object shown(self):
         """The path as it may be printed: a signed URL has secrets in its query."""
         redact = getattr(self.driver, "redact", None)
         return self.path if redact is None else redact(self.path)
@@ -458,6 +461,8 @@ cdef class _Source:
                 # It came within this call, and positional reads may be in it already: it stays.
                 return self.pread(start_of(owner) + start, self.clamp(at, stop - start), at)
             if not self.at_hand(at, exact):
+                if self.total < 0 and at > 0 and self.stream is not None:
+                    raise io.UnsupportedOperation(READ_ONCE)    # the stream can be read on yet
                 self.drop_stream()
                 if self.clamp(at, 1) == 0:
                     return 0        # the end of a blob of unknown size came on the way here

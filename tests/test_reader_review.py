@@ -1,6 +1,7 @@
 """What a review of the core found: each of these went wrong once."""
 
 import gc
+import io
 import os
 import random
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from misbehaving import Broken, OneBlob, Stream, honest
+from misbehaving import Broken, OneBlob, Stream, failing_at, honest
+from test_reader import UnknownSize
 from together import together
 
 from blobread import BlobInfo, BlobReader
@@ -217,3 +219,82 @@ def test_stream_with_a_descriptor_is_read_by_it_though_the_first_one_had_none(
         assert f.read(300_000) == DATA[:300_000]
         assert f.read_at(10, 5) == DATA[5:15]
         assert f.read() == DATA[300_000:]
+
+
+# ---- the rest ------------------------------------------------------------------------------------
+
+
+def test_path_may_be_of_a_subclass_of_str() -> None:
+    class Path(str):
+        def __str__(self) -> str:
+            return "another"
+
+    with BlobReader(MemoryDriver({"path": DATA}), Path("path")) as f:
+        assert type(f.path) is str
+        assert f.path == f.name == "path"
+        assert f.read(10) == DATA[:10]
+
+
+def test_reader_in_the_making_is_closed_for_those_who_find_it() -> None:
+    class Looking(OneBlob):
+        def stat(self, path: str, /) -> BlobInfo:
+            readers = [o for o in gc.get_objects() if type(o) is BlobReader]
+            found.extend(f for f in readers if f.driver is self)
+            for f in found:
+                repr(f)
+                f.close()
+                for call in (f.tell, f.read, f.peek, f.readlines, lambda f=f: f.read_at(1, 0)):
+                    with pytest.raises(ValueError, match="closed file"):
+                        call()
+            return super().stat(path)
+
+    found: list[BlobReader] = []
+    with BlobReader(Looking(DATA, honest), "path") as f:
+        assert found == [f]
+        assert f.read(10) == DATA[:10]
+
+
+def test_error_in_readlines_is_the_one_that_came_though_the_size_is_unknown() -> None:
+    with BlobReader(UnknownSize(LINES, failing_at(250_000, Broken("in the middle"))), "path") as f:
+        f.read(2)
+        with pytest.raises(Broken):
+            f.readlines()
+        assert f.tell() == 2
+
+
+def test_blob_of_unknown_size_is_read_on_after_a_read_of_what_is_gone() -> None:
+    with BlobReader(UnknownSize(DATA, honest), "path", buffer_size=8192) as f:
+        f.read(100)
+        f.readinto(bytearray(200_000))
+        f.seek(50)  # the buffer has it, and not what comes behind
+        with pytest.raises(io.UnsupportedOperation):
+            f.read(100_000)
+        assert f.tell() == 50
+        f.seek(200_100)
+        assert f.read() == DATA[200_100:]
+
+
+def test_lines_that_cross_buffers_are_not_wasted() -> None:
+    f = BlobReader(OneBlob(LINES, honest), "path", buffer_size=65536)
+    with f:
+        assert b"".join(f) == LINES
+    assert f.stats.bytes_wasted == 0
+
+
+def test_positional_read_of_what_the_buffer_has_is_not_wasted() -> None:
+    f = BlobReader(OneBlob(DATA, honest), "path")
+    with f:
+        f.peek()
+        f.read_at(f.stats.bytes_fetched, 0)
+    assert f.stats.bytes_wasted == 0
+
+
+def test_close_within_the_work_of_an_engine_is_what_its_caller_hears_of() -> None:
+    class Ended(Lender):
+        def borrow(self, path: str, offset: int, pin: BlobInfo) -> memoryview:
+            f.close()
+            raise Broken("ended")
+
+    f = BlobReader(Ended(), "path")
+    with pytest.raises(ValueError, match="closed file"):
+        f.read(10)
