@@ -9,7 +9,6 @@ from . import schemes
 from ._reader import BlobReader
 from .driver import BlobInfo, ListingDriver, StorageDriver
 from .errors import BlobChangedError
-from .verify import VerifyingDriver
 
 __all__ = ["list", "open", "stat"]
 
@@ -94,11 +93,12 @@ def open(
         return open(url, mode, **storage_options, **keywords)
     driver, path = schemes.resolve(url, options)
     if verify:
+        from .verify import VerifyingDriver  # hashlib is a third of the time of an import
+
         driver = VerifyingDriver(driver, verify)
     info = None
     if size is not None:
-        shown = driver.redact(path) if hasattr(driver, "redact") else path
-        info = BlobInfo(shown, size, etag=etag)
+        info = BlobInfo(_shown(driver, path), size, etag=etag)
     reader = BlobReader(driver, path, info=info, missing=missing, buffer_size=buffer_size)
     found = reader.info.etag
     if etag not in (None, found) and not (missing == "eof" and reader.info == BlobInfo(path, 0)):

@@ -165,12 +165,15 @@ class _HashedStream:
         self._path = path
         self._stream = stream
         self._offset = offset
-        self.new_connection = getattr(stream, "new_connection", False)
+        # What a reader asks of a stream beside its bytes; but no descriptor, which goes past them.
+        self.info: BlobInfo | None = getattr(stream, "info", None)
+        self.interruptible: bool = getattr(stream, "interruptible", True)
+        self.new_connection: bool = getattr(stream, "new_connection", False)
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Read as the stream below does."""
         count = self._stream.readinto(buffer)
-        if 0 <= count <= len(buffer):  # else the reader refuses it
+        if isinstance(count, int) and 0 <= count <= len(buffer):  # else the reader refuses it
             self._owner.look(self._path, buffer[:count], self._offset)
             self._offset += count
         return count

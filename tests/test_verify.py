@@ -165,3 +165,64 @@ def test_a_stream_that_lies_about_its_length_is_refused_as_ever() -> None:
     driver = LiarsDriver({"blob": DATA})
     with reader(RIGHT, driver) as f, pytest.raises(blobread.ProtocolError):
         f.read(100)
+
+
+@pytest.mark.parametrize("said", [None, "5"])
+def test_a_stream_that_gives_no_length_is_refused_as_ever(said: object) -> None:
+    class Speechless(LiarsDriver):
+        def read_stream(
+            self,
+            path: str,
+            offset: int = 0,
+            length: int | None = None,
+            *,
+            pin: BlobInfo | None = None,
+        ) -> Liar:
+            stream = Liar(DATA, offset, len(DATA))
+            stream.readinto = lambda buffer: said  # type: ignore[method-assign, assignment, return-value]
+            return stream
+
+    driver = Speechless({"blob": DATA})
+    with reader(RIGHT, driver) as f, pytest.raises(blobread.ProtocolError):
+        f.read(100)
+
+
+def test_a_size_without_a_version_is_pinned_by_the_first_answer() -> None:
+    driver = MemoryDriver({"blob": DATA})
+    verifying = VerifyingDriver(driver, RIGHT)
+    info = BlobInfo("blob", len(DATA))
+    with blobread.BlobReader(verifying, "blob", info=info, buffer_size=4096) as f:
+        f.read(100)
+        driver.put("blob", bytes(len(DATA)))
+        with pytest.raises(blobread.BlobChangedError):
+            f.read()
+
+
+def test_a_stream_that_may_be_late_is_not_given_the_memory_of_the_caller() -> None:
+    seen: list[memoryview] = []
+
+    class Late(MemoryStream):
+        interruptible = False
+
+        def readinto(self, buffer: memoryview, /) -> int:
+            seen.append(buffer[:0])
+            return super().readinto(buffer)
+
+    class LateDriver(MemoryDriver):
+        def read_stream(
+            self,
+            path: str,
+            offset: int = 0,
+            length: int | None = None,
+            *,
+            pin: BlobInfo | None = None,
+        ) -> Late:
+            stop = len(DATA) if length is None else offset + length
+            return Late(DATA, offset, stop)
+
+    target = bytearray(len(DATA))
+    with reader(RIGHT, LateDriver({"blob": DATA})) as f:
+        assert f.readinto(target) == len(DATA)
+        assert f.verified
+    assert seen
+    target.append(0)  # no view of it was kept: the stream was given other memory
