@@ -462,7 +462,7 @@ cdef class BlobReader:
             return self.take(count)
         if (
             count > 0 and self.have == 0 and self.end >= 0 and not self.busy
-            and self.forked == forks and self.buffer.is_lone(self.end, count)
+            and self.buffer.is_lone(self.end, count)
         ):
             return self.read_lone(count)
         return self.read_through(count, False)

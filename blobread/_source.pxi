@@ -356,7 +356,8 @@ cdef class _Source:
             # Reads that run on ask for twice what they have had: few requests, and little too much.
             length = max(least, 2 * self.run) if at == self.run_to else least
             length = min(length, self.total - at)
-        elif at > 0 and self.run_to > 0:
+        elif at > 0 and self.run_to > 0 and self.info.version is None:
+            # Nothing would tell that what is read anew is what the bytes before it were of.
             raise io.UnsupportedOperation(READ_ONCE)
         else:
             at = 0      # and read on from there

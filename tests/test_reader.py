@@ -542,9 +542,10 @@ class UnknownSize(OneBlobOpened):
     """A store that cannot tell how long its blob is, and whose stream says so by ending."""
 
     first = 1 << 62
+    version: str | None = "version:1"
 
     def open(self, path: str, /) -> tuple[BlobInfo, Stream]:
-        return BlobInfo(path, None, "version:1"), self.read_stream(path)
+        return BlobInfo(path, None, self.version), self.read_stream(path)
 
 
 @pytest.fixture(params=[1, 1000, 1 << 20], ids=lambda most: f"by {most}")
@@ -633,6 +634,33 @@ def test_break_in_a_blob_of_unknown_size_is_an_error() -> None:
         with pytest.raises(OSError):
             f.seek(70_000)
             f.read(10)
+
+
+def test_break_in_a_blob_of_unknown_size_is_read_past_where_its_version_is_known() -> None:
+    driver = UnknownSize(DATA[:100_000], failing_at(70_000, Broken("in the middle")))
+    with reader_of(driver) as f:
+        assert f.read(60_000) == DATA[:60_000]
+        with pytest.raises(Broken):
+            f.read(20_000)
+        driver.behave = honest
+        assert f.read(20_000) == DATA[60_000:80_000]
+        assert f.read() == DATA[80_000:100_000]
+        assert f.size == 100_000
+
+
+def test_break_in_a_blob_of_unknown_size_and_version_is_not_read_past() -> None:
+    driver = UnknownSize(DATA[:100_000], failing_at(70_000, Broken("in the middle")))
+    driver.version = None
+    with reader_of(driver) as f:
+        f.read(60_000)
+        with pytest.raises(Broken):
+            f.read(20_000)
+        driver.behave = honest
+        requests = driver.requests
+        with pytest.raises(io.UnsupportedOperation):
+            f.read(20_000)
+        assert driver.requests == requests
+        assert f.tell() == 60_000
 
 
 # ---- rule 5: full reads, and reads of one step ---------------------------------------------------
