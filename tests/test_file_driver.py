@@ -506,6 +506,18 @@ def test_file_that_grows_is_read_to_the_size_that_it_had(file: Path) -> None:
         assert stream.readinto(window) == 0
 
 
+def test_lone_read_at_the_end_of_a_file_that_has_grown_stops_at_the_size_that_it_had(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "grown"
+    path.write_bytes(bytes(1 << 20))
+    with blobread.open(path) as reader:
+        with path.open("ab") as writer:
+            writer.write(b"more")
+        reader.seek((1 << 20) - 10)
+        assert reader.read(100) == bytes(10)
+
+
 def test_file_that_shrank_is_an_error_where_it_ends(file: Path) -> None:
     with blobread.open(file) as reader:
         reader.seek(100)

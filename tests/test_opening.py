@@ -231,3 +231,10 @@ def test_no_secret_of_a_url_is_shown(case: Case, size: int | None) -> None:
 def test_reader_is_what_open_gives(file: Path) -> None:
     with blobread.open(file) as reader:
         assert type(reader) is BlobReader
+
+
+def test_password_of_one_url_keeps_no_other_reader_from_pickling(case: Case) -> None:
+    with blobread.open(case.url.replace("://", "://jo:pass-word@")) as secret:
+        secret.read(1)
+        with blobread.open(case.url) as plain, pickle.loads(pickle.dumps(plain)) as copy:
+            assert copy.read(10) == plain.read(10)

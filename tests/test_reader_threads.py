@@ -339,6 +339,27 @@ def test_close_during_a_pread_leaves_a_closed_reader(
     assert_closed(f)
 
 
+def test_close_during_a_lone_small_read_leaves_a_closed_reader(tmp_path: Path) -> None:
+    path, data = tmp_path / "blob", DATA * 8
+    path.write_bytes(data)
+    far = range(0, len(data) - 12_000, 300_000)
+
+    def read(f: BlobReader, begins: threading.Event) -> None:
+        begins.set()
+        with contextlib.suppress(ValueError):
+            for at in [*far] * 100:
+                f.seek(at)
+                assert f.read(12_000) == data[at : at + 12_000]
+
+    for _ in range(200):
+        f, begins = blobread.open(path), threading.Event()
+        call = Call(partial(read, f, begins))
+        begins.wait()
+        f.close()
+        call.outcome()
+        assert_closed(f)
+
+
 @pytest.mark.parametrize("name", ["peek", "readline", "read"])
 def test_close_during_the_pread_that_fills_the_buffer_leaves_a_closed_reader(
     large: Path, name: str
