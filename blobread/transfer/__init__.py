@@ -1,0 +1,1 @@
+"""The engine: how bytes are brought in, over any driver."""
