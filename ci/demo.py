@@ -26,7 +26,7 @@ from blobread.cli.bench import table
 from blobread.cli.measure import Report, measure
 from blobread.cli.picture import blank_figure, draw
 from blobread.cli.progress import progress_bar
-from blobread.cli.sizes import format_size, parse_size
+from blobread.sizes import format_size, parse_size
 
 PIECE = 16 << 20
 MOST = 1 << 30  # of somebody else's blob: it must fit into memory

@@ -15,7 +15,7 @@ from faults import EVER, Blob, Fault, FaultServer, When
 
 import blobread
 from blobread.cli import main
-from blobread.cli.sizes import format_size, parse_size
+from blobread.sizes import format_size, parse_size
 
 DATA = Blob(3_000_001).read(0, 3_000_001)
 

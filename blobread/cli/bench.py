@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ..download import OnProgress
+from ..sizes import format_size, parse_size
 from .progress import progress_bar
-from .sizes import format_size, parse_size
 
 if TYPE_CHECKING:
     from .measure import Report

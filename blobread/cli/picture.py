@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..errors import MissingDependencyError
+from ..sizes import format_size
 from .measure import Report
-from .sizes import format_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

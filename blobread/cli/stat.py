@@ -5,7 +5,7 @@ import json
 
 from ..driver import BlobInfo
 from ..opening import stat
-from .sizes import format_size
+from ..sizes import format_size
 
 __all__ = ["add_to"]
 
