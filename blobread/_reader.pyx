@@ -82,6 +82,10 @@ class ReaderStats(NamedTuple):
         Requests made again after a failure; a reader without an engine makes none.
     connections : int
         Connections that were made for this reader's requests.
+
+    Notes
+    -----
+    Over an engine all but `bytes_delivered` are what the engine says: it knows what it asked for.
     """
 
     requests: int
@@ -220,6 +224,7 @@ cdef class BlobReader:
                 if source.total < 0:
                     raise ValueError(f"the size of a blob cannot be negative: {info.size}")
         except BaseException:
+            source.stop_engine()
             source.drop_stream()
             raise
         source.closed = False
@@ -305,6 +310,8 @@ cdef class BlobReader:
         """Free all that the reader holds."""
         self.buffer.drop()
         self.buffer.memory = None
+        # Anew, where close() had to wake others: one may have asked for more since.
+        self.source.stop_engine()
         return self.source.drop_stream()
 
     # ---- reads at the cursor ---------------------------------------------------------------------
@@ -838,14 +845,21 @@ cdef class BlobReader:
     def stats(self):
         """`ReaderStats` up to now."""
         cdef _Source source = self.source
-        return ReaderStats(
-            source.requests,
-            source.fetched,
-            self.delivered,
-            source.wasted,
-            source.stalls,
-            0,
-            source.connections,
+        own = ReaderStats(
+            requests=source.requests,
+            bytes_fetched=source.fetched,
+            bytes_delivered=self.delivered,
+            bytes_wasted=source.wasted,
+            stalls=source.stalls,
+            retries=0,
+            connections=source.connections,
+        )
+        counters = getattr(source.driver, "counters", None)
+        if counters is None or not source.has_engine():
+            return own
+        told = counters()
+        return own._replace(
+            **{name: getattr(told, name) for name in own._fields if hasattr(told, name)}
         )
 
     def __repr__(self):

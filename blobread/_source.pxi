@@ -141,6 +141,8 @@ cdef class _Source:
 
     cdef object borrow          # the engine's methods, or None
     cdef object fill_at
+    cdef object stop
+    cdef object part            # the driver's method, or None
 
     cdef object stream          # the one that the cursor reads on
     cdef int descriptor         # of that stream; -1: it is read by its readinto()
@@ -168,8 +170,15 @@ cdef class _Source:
         self.total = -1
         self.descriptor = -1
         self.stream_left = -1
-        self.borrow = getattr(driver, "borrow", None)
-        self.fill_at = getattr(driver, "readinto_at", None)
+        self.stop = getattr(driver, "stop", None)
+        self.part = getattr(driver, "part", None)
+        self.look_up()
+
+    cdef int look_up(self) except -1:
+        """See what the driver can do for the blob."""
+        self.borrow = getattr(self.driver, "borrow", None)
+        self.fill_at = getattr(self.driver, "readinto_at", None)
+        return 0
 
     cdef object open_first(self):
         """Ask for the info, and for the first bytes with it where the driver has both in one."""
@@ -183,6 +192,7 @@ cdef class _Source:
             if not self.missing_is_eof:
                 raise
             self.info = BlobInfo(self.path, 0)
+        self.look_up()      # an engine may step aside for a blob of unknown size
         if stream is None:
             return self.info
         self.requests = 1
@@ -219,7 +229,8 @@ cdef class _Source:
         cdef Py_ssize_t done = start
         cdef Py_ssize_t got
         if self.fill_at is not None:
-            return self.engine_into(owner, start, stop, at)
+            stop = start + self.clamp(at, stop - start)
+            return self.engine_into(owner, start, stop, at) if stop > start else 0
         if self.descriptor >= 0:
             return self.pread(to, stop - start, at)
         while done < stop:
@@ -231,7 +242,13 @@ cdef class _Source:
         return done - start
 
     cdef object borrowed(self, int64_t at):
-        """What the engine has read ahead, from `at` on; None where a missing blob is its end."""
+        """What the engine has read ahead, from `at` on; None at the end of the blob.
+
+        The end is told by no bytes where the size is unknown, and by a missing blob where that was
+        asked for.
+        """
+        if not self.clamp(at, 1):
+            return None         # the end of a blob of unknown size came on the way here
         self.requests += 1
         try:
             part = self.borrow(self.path, at, self.info)
@@ -250,6 +267,9 @@ cdef class _Source:
         if self.closed or part.nbytes == 0:
             part.release()
             self.check_open()
+            if self.total < 0:
+                self.total = at
+                return None
             raise self.failure(
                 TruncatedBlobError, f"borrow() gave nothing at offset {at} of {self.total}"
             )
@@ -267,16 +287,26 @@ cdef class _Source:
         return 0
 
     cdef int wake(self) except -1:
-        """End the reads of streams that are under way in other threads, once the source is closed.
+        """End what is under way in other threads, once the source is closed.
 
         A descriptor is not closed here: its number could be another file's before a pread has come
         to its end.
         """
+        self.stop_engine()
         if self.stream is not None and self.descriptor < 0:
             self.close_quietly(self.stream)
         if self.side:
             for stream in list(self.side.values()):
                 self.close_quietly(stream)
+        return 0
+
+    cdef int stop_engine(self) except -1:
+        if self.stop is None:
+            return 0
+        try:
+            self.stop()
+        except Exception as exc:
+            self.warn(f"stopping the reads of {self.shown()!r} failed: {exc!r}")
         return 0
 
     cdef int drop_stream(self) except -1:
@@ -292,11 +322,11 @@ cdef class _Source:
         try:
             stream.close()
         except Exception as exc:
-            warnings.warn(
-                f"closing a stream of {self.shown()!r} failed: {exc!r}",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            self.warn(f"closing a stream of {self.shown()!r} failed: {exc!r}")
+        return 0
+
+    cdef int warn(self, str message) except -1:
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
         return 0
 
     cdef int after_fork(self) except -1:
@@ -382,6 +412,11 @@ cdef class _Source:
             if not self.missing_is_eof:
                 raise
             return None
+        self.meet(stream, pin)
+        return stream
+
+    cdef int meet(self, object stream, object pin) except -1:
+        """Take note of what a new stream says; it is closed if it is not of the version read."""
         told = getattr(stream, "info", None)
         if pin.version is None and told is not None and told.version is not None:
             # The info was given and says no version: the first stream's is read from now on.
@@ -396,7 +431,7 @@ cdef class _Source:
                 )
         if getattr(stream, "new_connection", False):
             self.connections += 1
-        return stream
+        return 0
 
     cdef int adopt(self, object stream, int64_t at, int64_t length) except -1:
         self.stream = stream
@@ -516,7 +551,7 @@ cdef class _Source:
     cdef Py_ssize_t engine_into(
         self, object owner, Py_ssize_t start, Py_ssize_t stop, int64_t at
     ) except -1:
-        """Have the engine fill the bytes [start, stop) of `owner`."""
+        """Have the engine fill the bytes [start, stop) of `owner`; fewer only at the end."""
         cdef Py_ssize_t got
         view = window(owner, start, stop)
         self.requests += 1
@@ -537,6 +572,9 @@ cdef class _Source:
         self.check_open()
         self.fetched += got
         if got != stop - start:
+            if self.total < 0:
+                self.total = at + got
+                return got
             raise self.failure(
                 TruncatedBlobError,
                 f"readinto_at() filled {got} of {stop - start} bytes at offset {at}",
@@ -549,18 +587,31 @@ cdef class _Source:
         self, char *to, Py_ssize_t count, int64_t at, object owner
     ) except -1:
         """Fill the first `count` bytes of `owner`, which lie at `to`; safe from many threads."""
-        cdef Py_ssize_t done = 0
-        cdef Py_ssize_t got
         if self.fill_at is not None:
             return self.engine_into(owner, 0, count, at)
         if self.descriptor >= 0:
             return self.pread(to, count, at)
+        if self.part is not None:
+            pin = self.info
+            self.requests += 1
+            return self.drain(self.part(self.path, at, count, pin=pin), count, at, owner, pin)
         stream = self.opened(at, count)
         if stream is None:
             return 0
         if self.stream is None and not self.closed and descriptor_of(stream) >= 0:
             self.adopt(stream, at, -1)
             return self.pread(to, count, at)
+        return self.drain(stream, count, at, owner, None)
+
+    cdef Py_ssize_t drain(
+        self, object stream, Py_ssize_t count, int64_t at, object owner, object pin
+    ) except -1:
+        """Read all of a stream of `count` bytes from `at` on, and close it.
+
+        With `pin` it is a part: all that can be known and can fail comes with its first bytes.
+        """
+        cdef Py_ssize_t done = 0
+        cdef Py_ssize_t got
         if self.side is None:
             self.side = {}
         side = self.side
@@ -568,7 +619,15 @@ cdef class _Source:
         try:
             self.check_open()
             while done < count:
-                got = self.receive(stream, owner, done, count)
+                try:
+                    got = self.receive(stream, owner, done, count)
+                except PathNotFoundError:
+                    if pin is None or not self.missing_is_eof:
+                        raise
+                    return 0
+                if pin is not None:
+                    self.meet(stream, pin)
+                    pin = None
                 if got == 0:
                     raise self.failure(
                         TruncatedBlobError,

@@ -4,6 +4,7 @@ import io
 import random
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -416,3 +417,226 @@ def test_positional_reads_of_an_engine_run_side_by_side() -> None:
     with BlobReader(Meeting(), "path") as f:
         calls = [Call(lambda n=n: f.read_at(100, n)) for n in range(4)]  # type: ignore[misc]
         assert [call.outcome() for call in calls] == [DATA[n : n + 100] for n in range(4)]
+
+
+# ---- stop() --------------------------------------------------------------------------------------
+
+
+class Stoppable(Engine):
+    """An engine whose calls wait until it is stopped, and then fail as such calls do."""
+
+    def __init__(self, data: bytes = DATA) -> None:
+        super().__init__(data)
+        self.stops = 0
+        self.waits = False
+        self.reached, self.stopped = threading.Event(), threading.Event()
+
+    def stop(self) -> None:
+        self.stops += 1
+        self.stopped.set()
+
+    def wait(self) -> None:
+        if self.waits:
+            self.reached.set()
+            assert self.stopped.wait(60)
+            raise RuntimeError("stopped")
+
+    def borrow(self, *args: Any) -> Any:
+        self.wait()
+        return super().borrow(*args)
+
+    def readinto_at(self, *args: Any) -> Any:
+        self.wait()
+        return super().readinto_at(*args)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda f: f.read(10),
+        lambda f: f.read(100_000),
+        lambda f: f.readinto(bytearray(100_000)),
+        lambda f: f.read_at(10, 5),
+    ],
+    ids=["borrow", "read", "readinto", "read_at"],
+)
+def test_close_wakes_a_call_that_waits_in_the_engine(read: Callable[[Any], object]) -> None:
+    driver = Stoppable()
+    driver.waits = True
+    f = BlobReader(driver, "path")
+    call = Call(lambda: read(f))
+    assert driver.reached.wait(60)
+    f.close()
+    with pytest.raises(ValueError, match="closed"):
+        call.outcome()
+    assert driver.held == 0
+
+
+def test_close_stops_the_engine_after_what_it_lent_was_given_back() -> None:
+    class Strict(Stoppable):
+        def stop(self) -> None:
+            super().stop()
+            assert self.held == 0
+
+    driver = Strict()
+    f = BlobReader(driver, "path")
+    f.read(10)
+    assert driver.held == 1
+    f.close()
+    f.close()
+    assert driver.stops == 1
+
+
+def test_engine_is_stopped_anew_when_the_last_call_is_out() -> None:
+    class Late(Stoppable):
+        def readinto_at(self, *args: Any) -> Any:
+            gate.pass_through()
+            self.stopped.clear()  # as one that was asked for more after it was stopped
+            return Engine.readinto_at(self, *args)
+
+    gate = Gate()
+    driver = Late()
+    f = BlobReader(driver, "path")
+    call = Call(lambda: f.read_at(10, 5))
+    gate.wait_until_reached()
+    f.close()
+    gate.open()
+    with pytest.raises(ValueError, match="closed"):
+        call.outcome()
+    assert driver.stopped.is_set()
+
+
+def test_engine_of_a_reader_that_could_not_be_made_is_stopped() -> None:
+    class Negative(Stoppable):
+        def stat(self, path: str, /) -> BlobInfo:
+            return replace(super().stat(path), size=-1)
+
+    driver = Negative()
+    with pytest.raises(ValueError, match="negative"):
+        BlobReader(driver, "path")
+    assert driver.stops == 1
+
+
+def test_engine_of_a_reader_that_is_collected_is_stopped() -> None:
+    driver = Stoppable()
+    f = BlobReader(driver, "path")
+    f.read(10)
+    with pytest.warns(ResourceWarning):
+        del f
+    assert driver.stops == 1
+    assert driver.held == 0
+
+
+def test_engine_that_fails_to_stop_is_a_warning_and_the_rest_is_closed() -> None:
+    class Broken_(Stoppable):
+        def stop(self) -> None:
+            super().stop()
+            raise Broken("does not stop")
+
+    driver = Broken_()
+    f = BlobReader(driver, "path")
+    f.read(10)
+    with pytest.warns(RuntimeWarning, match="does not stop"):
+        f.close()
+    assert f.closed
+    assert driver.held == 0
+
+
+# ---- counters() ----------------------------------------------------------------------------------
+
+
+def test_stats_are_those_that_the_engine_tells() -> None:
+    @dataclass
+    class Counters:
+        requests: int = 11
+        bytes_fetched: int = 12
+        bytes_wasted: int = 13
+        retries: int = 14
+        connections: int = 15
+
+    class Counting(Engine):
+        def counters(self) -> Counters:
+            return Counters()
+
+    with BlobReader(Counting(), "path") as f:
+        f.read(10)
+        assert f.stats == (11, 12, 10, 13, 1, 14, 15)
+
+
+# ---- blobs of unknown size -----------------------------------------------------------------------
+
+
+class UnsizedLending(Lending):
+    """An engine that learns where the blob ends when it has come there."""
+
+    def stat(self, path: str, /) -> BlobInfo:
+        return replace(super().stat(path), size=None)
+
+    def borrow(self, path: str, offset: int, pin: BlobInfo | None) -> Any:
+        self.spoil()
+        part = bytearray(self.present(path)[offset : offset + PART])
+        self.lent.append((offset, memoryview(part), part))
+        return self.lent[-1][1]
+
+
+class Unsized(UnsizedLending, Engine):
+    def readinto_at(self, path: str, buffer: memoryview, offset: int, pin: BlobInfo | None) -> Any:
+        part = self.present(path)[offset : offset + len(buffer)]
+        self.filled.append((offset, len(part)))
+        buffer[: len(part)] = part
+        return len(part)
+
+
+@pytest.mark.parametrize("engine", [Unsized, UnsizedLending])
+@pytest.mark.parametrize("size", [0, 1, PART - 1, PART, PART + 1, 3 * PART, len(DATA)])
+@pytest.mark.parametrize("count", [-1, 1000, 64 << 10, 1 << 20])
+def test_end_that_an_engine_finds_is_the_size_from_then_on(
+    engine: type[Lending], size: int, count: int
+) -> None:
+    driver = engine(DATA[:size])
+    with BlobReader(driver, "path") as f:
+        assert f.size is None
+        parts = list(iter(lambda: f.read(count), b""))
+        assert b"".join(parts) == DATA[:size]
+        assert f.size == size
+        assert f.seek(0, io.SEEK_END) == size
+        assert f.read() == f.readline() == f.peek() == b""
+    assert driver.held == 0
+
+
+@pytest.mark.parametrize("read", ["borrow", "readinto_at"])
+def test_no_bytes_before_the_end_that_was_found_are_an_error(read: str) -> None:
+    driver = Unsized(DATA[:200_000])
+    with BlobReader(driver, "path") as f:
+        assert f.read() == DATA[:200_000]
+        driver.data = DATA[:10]
+        with pytest.raises(TruncatedBlobError):
+            if read == "borrow":
+                f.seek(150_000)
+                f.peek()
+            else:
+                f.read_at(100, 150_000)
+
+
+class SteppingAside(OneBlobOpened):
+    """An engine that sees at open() that there is no size, and then is none."""
+
+    sized = True
+
+    def open(self, path: str, /) -> Any:
+        self.sized = False
+        stream = self.read_stream(path)
+        return BlobInfo(path, None, "version:1"), stream
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("borrow", "readinto_at") and self.sized:
+            return lambda *args: pytest.fail("the engine is asked")
+        raise AttributeError(name)
+
+
+def test_engine_may_step_aside_when_it_sees_the_blob() -> None:
+    driver = SteppingAside(DATA)
+    with BlobReader(driver, "path") as f:
+        assert f.read() == DATA
+    assert driver.left_open == 0
+    assert len(driver.asked) == 1
