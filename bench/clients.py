@@ -68,7 +68,8 @@ class BareSocket:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._address = (parts.hostname or "", parts.port or 80)
-        self._head = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+        self._path = parts.path
+        self._start = f"GET {{}} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
         self._own = threading.local()
         self._all: list[socket.socket] = []
 
@@ -93,14 +94,16 @@ class BareSocket:
         self.part(memoryview(out), 0)
         return bytes(out)
 
-    def part(self, view: memoryview, offset: int) -> None:
+    def part(self, view: memoryview, offset: int, path: str = "") -> None:
+        """Read a range, of another path of the server where one is given."""
         connection = self._connection()
-        body = self._ask(connection, offset, offset + len(view))
+        body = self._ask(connection, offset, offset + len(view), path)
         self._fill(connection, view, body)
 
-    def _ask(self, connection: socket.socket, offset: int, stop: int) -> bytes:
+    def _ask(self, connection: socket.socket, offset: int, stop: int, path: str = "") -> bytes:
         """Ask for a range; gives as much of the body as has come with the head."""
-        connection.sendall(f"{self._head}Range: bytes={offset}-{stop - 1}\r\n\r\n".encode())
+        start = self._start.format(path or self._path)
+        connection.sendall(f"{start}Range: bytes={offset}-{stop - 1}\r\n\r\n".encode())
         head = connection.recv(_HEAD)
         while (end := head.find(b"\r\n\r\n")) < 0:
             head += connection.recv(_HEAD)

@@ -27,13 +27,13 @@ _RANGE = 16 << 10
 _THREADS = 16
 
 
-def measure_opens(url: str, label: str, rounds: int) -> results.Case:
+def measure_opens(url: str, label: str, rounds: int, opens: int = _OPENS) -> results.Case:
     """Open a blob and read its first 4 KiB, again and again on a warm connection."""
     clients = {name: connect(url) for name, connect in CLIENTS.items()}
     right = expected(0, _START)
 
     def run(client: Client) -> int:
-        return sum(client.start(_START) == right for _ in range(_OPENS))
+        return sum(client.start(_START) == right for _ in range(opens))
 
     subjects: dict[str, Callable[[], object]] = {
         name: partial(run, client) for name, client in clients.items()
@@ -42,10 +42,10 @@ def measure_opens(url: str, label: str, rounds: int) -> results.Case:
         label,
         subjects,
         baseline="bare socket",
-        count=_OPENS,
+        count=opens,
         rounds=rounds,
         before=lambda: None,
-        is_right=lambda count: count == _OPENS,
+        is_right=lambda count: count == opens,
     )
     for client in clients.values():
         client.close()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["serve", "version"]
+__all__ = ["modules", "running", "serve", "user", "version"]
 
 _PATIENCE = 10.0  # seconds for the server to start, or to stop
 
@@ -51,22 +51,55 @@ def serve(root: Path, state: Path) -> Iterator[str]:
     state : Path
         An empty directory for what nginx writes.
     """
+    port = _free_port()
+    config = _CONFIG.format(user=user(), state=state, root=root, port=port)
+    with running(config, state, port):
+        yield f"http://127.0.0.1:{port}/"
+
+
+@contextmanager
+def running(config: str, state: Path, port: int, inherited: int | None = None) -> Iterator[None]:
+    """Run nginx on a configuration, from when it accepts connections at a port.
+
+    Parameters
+    ----------
+    config : str
+    state : Path
+    port : int
+    inherited : int, optional
+        The descriptor of a socket that listens already, and that nginx is to take over.
+    """
     program = _program()
     if program is None:
         raise RuntimeError("nginx is not installed")
-    port = _free_port()
-    # Workers of a root's server become another user, who may not see the directory.
-    user = "user root;" if hasattr(os, "geteuid") and os.geteuid() == 0 else ""
-    config = state / "nginx.conf"
-    config.write_text(_CONFIG.format(user=user, state=state, root=root, port=port))
-    command = [program, "-p", str(state), "-c", str(config), "-e", str(state / "error.log")]
-    with subprocess.Popen(command) as server:
+    place = state / "nginx.conf"
+    place.write_text(config)
+    command = [program, "-p", str(state), "-c", str(place), "-e", str(state / "error.log")]
+    taken: tuple[int, ...] = () if inherited is None else (inherited,)
+    found = {"NGINX": "".join(f"{descriptor};" for descriptor in taken)} if taken else {}
+    with subprocess.Popen(command, env=os.environ | found, pass_fds=taken) as server:
         try:
             _wait_for(server, port)
-            yield f"http://127.0.0.1:{port}/"
+            yield
         finally:
             server.terminate()
             server.wait(_PATIENCE)
+
+
+def user() -> str:
+    """The line of a configuration that lets root's server see a directory of root's."""
+    # Workers of a root's server become another user, who may not see the directory.
+    return "user root;" if hasattr(os, "geteuid") and os.geteuid() == 0 else ""
+
+
+def modules() -> Path:
+    """The directory of the modules that nginx can load."""
+    program = _program()
+    if program is None:
+        raise RuntimeError("nginx is not installed")
+    said = subprocess.run([program, "-V"], check=True, capture_output=True, text=True).stderr
+    place = said.partition("--modules-path=")[2].split(maxsplit=1)
+    return Path(place[0] if place else "/usr/lib/nginx/modules")
 
 
 def version() -> str | None:
