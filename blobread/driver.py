@@ -56,6 +56,8 @@ class RawStream(Protocol):
         this one's, and reads it from then on.
     new_connection : bool
         Whether a connection was made for the stream; readers count them.
+    first_byte_after : float or None
+        Seconds from the end of the request to the first byte of its answer, once that is there.
     """
 
     def readinto(self, buffer: memoryview, /) -> int:
@@ -80,6 +82,8 @@ class StorageDriver(Protocol):
         The path as it may be printed, where a part of it may be a secret.
     verified : bool
         Whether all that was read is what its digest stands for; a driver of one reader only.
+    is_local : bool
+        Whether its bytes are at hand: `blobread.open` puts no engine over it then.
     buffer_size : int
         The size in bytes at which the buffer of a reader serves this store best.
     readinto_at(path, buffer, offset, pin) -> int
@@ -88,6 +92,11 @@ class StorageDriver(Protocol):
     borrow(path, offset, pin) -> memoryview
         Bytes that the driver holds already or fetches ahead: the view's first byte is that at
         `offset`. It stays as it is until it is given back, by ``release()``.
+    part(path, offset, length, *, pin=None) -> RawStream
+        As `read_stream`, but nothing is asked before the first `readinto`, which then raises what
+        `read_stream` would have raised: so `close` can end it in every phase.
+    origin(path) -> str
+        Whom requests for the blob go to, as ``http://host:port``; one link each.
     """
 
     name: str

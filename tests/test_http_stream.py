@@ -83,7 +83,7 @@ def test_the_descriptor_is_not_closed_while_a_thread_is_in_it(
     assert isinstance(stream, Body) and stream._connection is not None
     sock = stream._connection._sock
     closed_at: list[int] = []
-    receive = stream._connection.receive
+    receive = stream._connection.fill
 
     def slow_receive(view: bytearray | memoryview, count: int) -> int:
         try:
@@ -91,7 +91,7 @@ def test_the_descriptor_is_not_closed_while_a_thread_is_in_it(
         finally:
             closed_at.append(sock.fileno())
 
-    stream._connection.receive = slow_receive
+    stream._connection.fill = slow_receive
     thread, _ = start_reading(stream)
     stream.close()
     thread.join(10)

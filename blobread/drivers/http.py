@@ -9,10 +9,10 @@ from typing import Any, NoReturn
 from ..driver import BlobInfo, RawStream
 from ..errors import InvalidOffsetError
 from ..http.client import Client
-from ..http.fields import http_date
 from ..http.opening import ask_facts, open_start
 from ..http.origin import redact
-from ..http.pin import Facts, Pin, pin_of
+from ..http.part import Part
+from ..http.pin import Pin, info_of, pin_of
 from ..http.proxy import parse_proxy
 from ..http.ranged import fetch, stop_of_unknown
 from ..http.stream import EmptyStream
@@ -95,7 +95,7 @@ class HttpDriver:
             If that is not answered within 10 s, or within a longer connect timeout.
         BlobError
         """
-        return _info(path, ask_facts(self._client, path))
+        return info_of(path, ask_facts(self._client, path))
 
     def open(self, path: str, /) -> tuple[BlobInfo, RawStream]:
         """Tell of the blob as `stat` does, and open its first bytes, by one request.
@@ -103,7 +103,7 @@ class HttpDriver:
         The stream ends after 256 KiB, or with the blob where the server knows no ranges.
         """
         facts, stream = open_start(self._client, path, _FIRST_REQUEST)
-        return _info(path, facts), stream
+        return info_of(path, facts), stream
 
     def read_stream(
         self,
@@ -129,34 +129,65 @@ class HttpDriver:
         TruncatedBlobError, BlobTimeoutError, ProtocolError, UnsafeRedirectError
         PathNotFoundError, AccessDeniedError, AuthenticationError, InvalidPathError, BlobError
         """
+        offset = self._checked(path, offset)
+        stop = stop_of_unknown if length is None else offset + _checked_length(length)
+        if stop == offset:
+            return EmptyStream()
+        wanted = None if pin is None else _pin_of(pin)
+        if wanted is None and length is None:
+            facts = ask_facts(self._client, path)
+            wanted = pin_of(facts.size, facts.version)
+        if wanted is not None and wanted.size is not None:
+            stop = min(stop, wanted.size)
+            if offset >= stop:
+                return EmptyStream()
+        told, stream = fetch(self._client, path, offset, stop, wanted)
+        if told is not None and (wanted is None or not wanted.field):
+            stream.info = info_of(path, told)  # type: ignore[attr-defined]
+        return stream
+
+    def part(
+        self, path: str, offset: int, length: int, *, pin: BlobInfo | None = None
+    ) -> RawStream:
+        """Prepare a stream of the bytes ``[offset, offset + length)`` of the blob.
+
+        Nothing is asked before its first `readinto`, which raises then what `read_stream` would
+        have raised. Its `close` ends it at any time, from any thread: while the head of the answer
+        is awaited, too. A connection that is being made then is given up as soon as it is there,
+        or was not to be had.
+
+        Raises
+        ------
+        InvalidOffsetError
+        ValueError
+            If the length is negative.
+        """
+        offset = self._checked(path, offset)
+        stop = offset + _checked_length(length)
+        wanted = None if pin is None else _pin_of(pin)
+        if wanted is not None and wanted.size is not None:
+            stop = min(stop, wanted.size)
+        if stop <= offset:
+            return EmptyStream()
+        return Part(self._client, path, offset, stop, wanted)
+
+    def origin(self, path: str, /) -> str:
+        """Tell whom requests for the blob go to at first: scheme, host and port.
+
+        Raises
+        ------
+        InvalidPathError
+        """
+        scheme, host, port = self._client.target(path).url.origin
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def _checked(self, path: str, offset: int) -> int:
         offset = operator.index(offset)
         if offset < 0:
             raise InvalidOffsetError(
                 f"the offset {offset} is negative", driver=self.name, path=redact(path)
             )
-        if length is not None and (length := operator.index(length)) < 0:
-            raise ValueError(f"the length {length} is negative")
-        if length == 0:
-            return EmptyStream()
-        if pin is not None:
-            wanted: Pin | None = pin_of(
-                pin.size, _hand_made(pin) if pin.version is None else pin.version
-            )
-        elif length is None:
-            facts = ask_facts(self._client, path)
-            wanted = pin_of(facts.size, facts.version)
-        else:
-            wanted = None
-        size = None if wanted is None else wanted.size
-        stop = stop_of_unknown if length is None else offset + length
-        if size is not None:
-            if offset >= size:
-                return EmptyStream()
-            stop = min(stop, size)
-        told, stream = fetch(self._client, path, offset, stop, wanted)
-        if told is not None and (wanted is None or not wanted.field):
-            stream.info = _info(path, told)  # type: ignore[attr-defined]
-        return stream
+        return offset
 
     def redact(self, path: str, /) -> str:
         """Give what may be shown of a path: a URL without userinfo, query and fragment."""
@@ -188,15 +219,15 @@ def _rebuild(options: dict[str, Any]) -> HttpDriver:
     return HttpDriver(**options)
 
 
-def _info(path: str, facts: Facts) -> BlobInfo:
-    return BlobInfo(
-        path=redact(path),
-        size=facts.size,
-        version=facts.version,
-        etag=facts.etag or None,
-        modified=http_date(facts.modified) if facts.modified else None,
-    )
+def _checked_length(length: int) -> int:
+    length = operator.index(length)
+    if length < 0:
+        raise ValueError(f"the length {length} is negative")
+    return length
 
 
-def _hand_made(pin: BlobInfo) -> str | None:
-    return f"etag:{pin.etag}" if pin.etag else None
+def _pin_of(info: BlobInfo) -> Pin:
+    version = info.version
+    if version is None and info.etag:
+        version = f"etag:{info.etag}"  # of an info made by hand
+    return pin_of(info.size, version)

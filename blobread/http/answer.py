@@ -15,9 +15,16 @@ _LONGEST_DRAIN = 1.0  # seconds; to connect anew does not take longer
 
 
 class Answer:
-    """A head, and the connection that its body comes by."""
+    """A head, and the connection that its body comes by.
 
-    __slots__ = ("connection", "head", "is_bare", "rest", "subject")
+    Attributes
+    ----------
+    taken : int
+        How many bytes of the body were received in their place already, as the head was just the
+        one expected; -1: it is still to be accepted.
+    """
+
+    __slots__ = ("connection", "head", "is_bare", "rest", "subject", "taken")
 
     def __init__(
         self,
@@ -26,12 +33,14 @@ class Answer:
         rest: memoryview,
         subject: Subject,
         is_bare: bool,
+        taken: int = -1,
     ) -> None:
         self.connection = connection
         self.head = head
         self.rest = rest
         self.subject = subject
         self.is_bare = is_bare
+        self.taken = taken
 
     def close(self) -> None:
         self.connection.close()

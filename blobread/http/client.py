@@ -3,6 +3,7 @@
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from ..errors import (
     AuthenticationError,
@@ -23,9 +24,14 @@ from .proxy import Proxy, environment_proxy, parse_proxy
 from .refusal import Subject
 from .target import Target, header_lines
 
+if TYPE_CHECKING:
+    from .part import Part
+
 __all__ = ["Client"]
 
 _MOST_TARGETS = 256
+_NOTHING = memoryview(b"")
+_EXPECTED = Head(1, 206, {})  # of an answer that was taken; nobody needs its fields
 _LONGEST_TIMEOUT = 1e6  # seconds; the system counts milliseconds, in 32 bits
 
 
@@ -106,7 +112,12 @@ class Client:
         return target
 
     def ask(
-        self, method: str, target: Target, fields: str, deadline: float | None = None
+        self,
+        method: str,
+        target: Target,
+        fields: str,
+        deadline: float | None = None,
+        part: "Part | None" = None,
     ) -> Answer:
         """Send a request, follow redirects, and return the first answer that is none.
 
@@ -117,6 +128,8 @@ class Client:
         deadline : float, optional
             For all of it, in seconds of `time.monotonic`. Without one, each hop has the connect
             and the idle timeout.
+        part : Part, optional
+            Holds each connection while it is asked, and has memory for the answer.
 
         Raises
         ------
@@ -128,7 +141,7 @@ class Client:
         """
         seen: set[str] | None = None
         while True:
-            answer = self._ask_once(method, target, fields, deadline)
+            answer = self._ask_once(method, target, fields, deadline, part)
             if answer.head.status not in redirect.STATUSES:
                 return answer
             answer.discard(deadline)
@@ -167,17 +180,27 @@ class Client:
     def _proxy_of(self, url: Url) -> Proxy | None:
         return environment_proxy(url) if self._from_environment else self._proxy
 
-    def _ask_once(self, method: str, target: Target, fields: str, deadline: float | None) -> Answer:
+    def _ask_once(
+        self,
+        method: str,
+        target: Target,
+        fields: str,
+        deadline: float | None,
+        part: "Part | None",
+    ) -> Answer:
         if self._sign is not None and target.is_own:
             fields += header_lines(self._sign(method, target.url.text))
         request = f"{target.starts[method]}{fields}\r\n".encode("latin-1")
-        connection = pool.take(target.route)
-        answer = None
-        if connection is not None:
-            answer = self._converse(connection, request, target, method, deadline)
-        if answer is None:
-            connection = self._connect(target, deadline)
-            answer = self._converse(connection, request, target, method, deadline)
+        while (connection := pool.pop(target.route)) is not None:
+            answer = self._converse(connection, request, target, method, deadline, part)
+            if answer is not None:
+                return answer
+            if connection.sent:
+                break
+        if part is not None:
+            part.check_open()
+        connection = self._connect(target, deadline)
+        answer = self._converse(connection, request, target, method, deadline, part)
         assert answer is not None  # a new connection is not stale
         return answer
 
@@ -188,6 +211,7 @@ class Client:
         target: Target,
         method: str,
         deadline: float | None,
+        part: "Part | None",
     ) -> Answer | None:
         """Send a request and receive the head of its answer; None if the connection was stale."""
         patience = self.idle_timeout
@@ -195,8 +219,19 @@ class Client:
         if deadline is not None and deadline - now < patience:
             patience = max(deadline - now, 0.001)
         try:
-            connection.set_timeout(patience)
-            connection.send(request)
+            connection.set_timeout(self.idle_timeout)
+            if part is None:
+                connection.ask(request, patience)
+            else:
+                part.hold(connection)
+                taken = connection.ask(request, patience, part.wanted, part.total, part.buffer)
+                part.first_byte_after = connection.first_byte_after
+                if taken >= 0:
+                    part.taken = taken
+                    return Answer(connection, _EXPECTED, _NOTHING, target.subject, False, taken)
+            if not connection.sent:
+                pool.reject(connection)
+                return None
             head, rest = connection.receive_head(now + patience)
             connection.set_timeout(self.idle_timeout)
         except (TimeoutError, BlockingIOError) as error:

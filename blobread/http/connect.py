@@ -47,7 +47,7 @@ def _tunnel(connection: Connection, proxy: Proxy, deadline: float) -> None:
     if proxy.authorization:
         request += f"Proxy-Authorization: {proxy.authorization}\r\n"
     connection.set_timeout(time_left(deadline))
-    connection.send(f"{request}\r\n".encode("ascii"))
+    connection.ask(f"{request}\r\n".encode("ascii"), time_left(deadline))
     head, rest = connection.receive_head(deadline)
     if not 200 <= head.status < 300:
         raise TunnelRefused(head)

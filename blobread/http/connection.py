@@ -5,27 +5,25 @@ import select
 import socket
 import ssl
 import struct
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from ._wire import HAS_WIRE, UNSENT, UNUSUAL, Exchange
 from .head import MAX_BYTES, Head, Malformed, parse_head
 from .proxy import Proxy
 from .tls import wrap
 
-__all__ = ["Connection", "HungUp", "Route", "time_left"]
+__all__ = ["Connection", "Holder", "HungUp", "Route", "forks", "time_left"]
 
-# What of a body comes in the same packet as the head has to be copied. So little is received
-# until the head is complete that a copy can be forgotten.
-_PIECE = 1024
+_PIECE = 1024  # as _wire.pyx has it
 _INTERIM_ANSWERS = 8
 _BEGINNING = b"HTTP/1."
 _NOTHING = memoryview(b"")
 _WASTE = bytearray(256 * 1024)  # of all connections: nobody reads it
 
-_forks = 0  # how often this process is a fork of the one that imported us
+_forks = 0
 
 
 class Route(NamedTuple):
@@ -42,6 +40,14 @@ class HungUp(ConnectionError):
     """The server closed the connection before the head of its answer was complete."""
 
 
+class Holder(Protocol):
+    """Who may interrupt a connection, until it is told to let go."""
+
+    def let_go(self) -> None:
+        """Know the connection no more, from now on: it may serve somebody else, or be closed."""
+        ...
+
+
 class Connection:
     """A connected socket.
 
@@ -51,42 +57,62 @@ class Connection:
         ``receive(buffer, count)`` receives up to `count` bytes, as soon as there are any; 0:
         there will be no more. A timeout is a TimeoutError or a BlockingIOError; nothing was
         received then.
+    fill : callable
+        The same, but it may stay for some milliseconds more, to bring more bytes at once.
+    first_byte_after : float
+        Seconds from the end of the last request to the first bytes of its answer.
+    sent : bool
+        Whether the last request was sent, were it in vain.
     heard : bool
-        Whether the answer to the last request has begun.
+        Whether the answer to it has begun.
     reused : bool
         Whether there was an answer before that.
+    holder : Holder, optional
     idle_since : float
         Kept by the pool.
     """
 
     __slots__ = (
+        "_begun",
         "_born",
-        "_in_kernel",
+        "_exchange",
         "_poll",
         "_scratch",
         "_sock",
         "_timeout",
+        "fill",
+        "first_byte_after",
         "heard",
+        "holder",
         "idle_since",
         "receive",
         "reused",
         "route",
+        "sent",
     )
 
     def __init__(self, sock: socket.socket, route: Route) -> None:
         self.route = route
+        self.holder: Holder | None = None
+        self.sent = False
         self.heard = False
         self.reused = False
         self.idle_since = 0.0
+        self.first_byte_after = 0.0
         self._born = _forks
+        self._begun = b""
         self._scratch = bytearray(_PIECE)
         self._adopt(sock)
 
     def _adopt(self, sock: socket.socket) -> None:
         self._sock = sock
         self.receive: Callable[[bytearray | memoryview, int], int] = sock.recv_into
+        self.fill: Callable[[bytearray | memoryview, int], int] = self.receive
         self._timeout = -1.0
-        self._in_kernel = os.name == "posix" and not isinstance(sock, ssl.SSLSocket)
+        self._exchange: Exchange | None = None
+        if HAS_WIRE and not isinstance(sock, ssl.SSLSocket):
+            self._exchange = Exchange(sock.fileno())
+            self.fill = self._exchange.fill
         self._poll: select.poll | None = None
         if hasattr(select, "poll"):
             self._poll = select.poll()
@@ -96,7 +122,7 @@ class Connection:
         """Let no single receive wait for longer than this, and no send much longer."""
         if seconds == self._timeout:
             return
-        if self._in_kernel:
+        if self._exchange is not None:
             # The kernel's own timeout spares the poll(2) before each call, and the second change
             # of the GIL, that Python's costs. (A signal that Python handles starts it anew.)
             whole = int(seconds)
@@ -106,8 +132,9 @@ class Connection:
                 if self._timeout < 0:  # a request fits into the socket's buffer: once is enough
                     self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, moment)
             except OSError:
-                self._in_kernel = False
-        if not self._in_kernel:
+                self._exchange = None
+                self.fill = self.receive
+        if self._exchange is None:
             self._sock.settimeout(seconds)
         self._timeout = seconds
 
@@ -118,42 +145,95 @@ class Connection:
         sock.settimeout(time_left(deadline))
         sock.do_handshake()
 
-    def send(self, request: bytes) -> None:
-        self.heard = False
-        self._sock.sendall(request)
+    def ask(
+        self,
+        request: bytes,
+        patience: float,
+        wanted: tuple[bytes, bytes, bytes, bytes] | None = None,
+        total: int = 0,
+        buffer: memoryview = _NOTHING,
+    ) -> int:
+        """Send a request, and receive the first of its answer, or all of a usual one.
 
-    def drop(self, count: int) -> int:
-        """Receive up to `count` bytes and forget them."""
-        count = min(count, len(_WASTE))
-        # Of a TCP socket Linux drops them where they are; else they are copied to be forgotten.
-        flags = socket.MSG_TRUNC if self._in_kernel and sys.platform == "linux" else 0
-        return self._sock.recv_into(_WASTE, count, flags)
+        Parameters
+        ----------
+        patience : float
+            Seconds until an answer begins.
+        wanted, total, buffer
+            As for `Exchange.fetch`, where the answer is a body for `buffer`.
+
+        Returns
+        -------
+        int
+            How many bytes of the body are in `buffer`; -1: none, call `receive_head`, unless not
+            even the request was `sent`.
+
+        Raises
+        ------
+        TimeoutError, BlockingIOError, OSError
+        """
+        self.sent = self.heard = False
+        if self._exchange is None:
+            return self._ask(request, patience)
+        if wanted is not None:
+            count = self._exchange.fetch(request, self.reused, wanted, total, buffer)
+        else:
+            pause = -1 if patience >= self._timeout else int(patience * 1000) + 1
+            count = self._exchange.ask(request, self.reused, pause)
+        self.sent = count != UNSENT
+        if count == UNUSUAL:
+            self._begun = self._exchange.piece()
+        self.heard = count >= 0
+        self.first_byte_after = self._exchange.first_byte_after
+        return max(count, -1)
+
+    def _ask(self, request: bytes, patience: float) -> int:
+        if self.reused and not self.is_quiet():
+            return -1
+        self.sent = True
+        self.set_timeout(patience)
+        self._sock.sendall(request)
+        began = time.monotonic()
+        self._begun = self.receive_piece()
+        self.first_byte_after = time.monotonic() - began
+        return -1
+
+    def drop(self, count: int, pause: float, longest: float) -> bool:
+        """Receive `count` bytes and forget them, as `Exchange.drop` does."""
+        if self._exchange is not None:
+            return self._exchange.drop(count, pause, longest)
+        deadline = time.monotonic() + longest
+        with suppress(OSError):
+            self.set_timeout(pause)
+            while count and time.monotonic() < deadline:
+                got = self.receive(_WASTE, min(count, len(_WASTE)))
+                if not got:
+                    return False
+                count -= got
+        return not count
 
     def receive_piece(self) -> bytes:
         """Receive a few bytes of framing; none: there will be no more."""
         return bytes(self._scratch[: self.receive(self._scratch, _PIECE)])
 
     def receive_head(self, deadline: float) -> tuple[Head, memoryview]:
-        """Receive a final answer's head, and the bytes of its body that came with it.
-
-        The bytes are in a buffer of this connection, which the next head overwrites.
+        """Give a final answer's head, and the bytes of its body that came with it.
 
         Raises
         ------
         HungUp, Malformed, TimeoutError, OSError
         """
-        scratch = self._scratch
-        count = self.receive(scratch, _PIECE)
-        if not count:
+        begun, self._begun = self._begun, b""
+        if not begun:
             raise HungUp("the server closed the connection without an answer")
-        end = scratch.find(b"\r\n\r\n", 0, count)
-        if end >= 0 and scratch.startswith(_BEGINNING):
+        end = begun.find(b"\r\n\r\n")
+        if end >= 0 and begun.startswith(_BEGINNING):
             self.heard = True
-            head = parse_head(scratch[:end])
+            head = parse_head(begun[:end])
             if head.status >= 200:
                 end += 4
-                return head, memoryview(scratch)[end:count] if end < count else _NOTHING
-        return self._receive_long_head(scratch[:count], deadline)
+                return head, memoryview(begun)[end:] if end < len(begun) else _NOTHING
+        return self._receive_long_head(bytearray(begun), deadline)
 
     def _receive_long_head(self, begun: bytearray, deadline: float) -> tuple[Head, memoryview]:
         usual = self._timeout
@@ -221,10 +301,19 @@ class Connection:
 
     def close(self) -> None:
         """Give the descriptor back. No thread may be within this connection."""
+        self.let_go()
         if not self.is_inherited:
             # While a forked child holds the descriptor too, close alone tells the server nothing.
             self.interrupt()
+        if self._exchange is not None:
+            self._exchange.close()
         self._sock.close()
+
+    def let_go(self) -> None:
+        """Have the holder know this connection no more."""
+        holder, self.holder = self.holder, None
+        if holder is not None:
+            holder.let_go()
 
 
 def time_left(deadline: float) -> float:
@@ -239,6 +328,11 @@ def time_left(deadline: float) -> float:
     if left <= 0:
         raise TimeoutError("the time for the answer is over")
     return left
+
+
+def forks() -> int:
+    """How often this process is a fork of the one that imported us."""
+    return _forks
 
 
 def _count_fork() -> None:

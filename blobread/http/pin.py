@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
+from ..driver import BlobInfo
 from .fields import http_date
+from .origin import redact
 
-__all__ = ["Facts", "Pin", "pin_of"]
+__all__ = ["Facts", "Pin", "info_of", "pin_of"]
 
 _STRONG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 
@@ -64,3 +66,14 @@ def pin_of(size: int | None, version: str | None) -> Pin:
         value = version  # of another store: no answer is of it
     condition = f"If-Match: {value}\r\n" if _STRONG.fullmatch(value) else ""
     return Pin(size, "etag", value, condition)
+
+
+def info_of(path: str, facts: Facts) -> BlobInfo:
+    """Return what a reader is told of the blob at `path`."""
+    return BlobInfo(
+        path=redact(path),
+        size=facts.size,
+        version=facts.version,
+        etag=facts.etag or None,
+        modified=http_date(facts.modified) if facts.modified else None,
+    )

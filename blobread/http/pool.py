@@ -7,7 +7,7 @@ import time
 
 from .connection import Connection, Route
 
-__all__ = ["close_idle", "distrust", "give", "take"]
+__all__ = ["close_idle", "distrust", "give", "pop", "reject", "take"]
 
 _LONGEST_IDLE = 60.0  # seconds; most servers and balancers hang up after that, some in mid-request
 _IDLE_PER_ROUTE = 128
@@ -26,6 +26,13 @@ def take(route: Route) -> Connection | None:
 
     Nothing may be readable on it: whatever it is, it is no answer to what was not yet asked.
     """
+    while (connection := pop(route)) is not None and not connection.is_quiet():
+        reject(connection)
+    return connection
+
+
+def pop(route: Route) -> Connection | None:
+    """Take the connection that was used last; whether it is fit is for the caller to see."""
     global _count
     while True:
         with _lock:
@@ -34,14 +41,17 @@ def take(route: Route) -> Connection | None:
                 return None
             connection = waiting.pop()
             _count -= 1
-        is_old = time.monotonic() - connection.idle_since >= _LONGEST_IDLE
-        if connection.is_quiet():
-            if not is_old:
-                connection.reused = True
-                return connection
-        elif connection.has_surplus():
-            distrust(route)
-        connection.close()
+        if time.monotonic() - connection.idle_since < _LONGEST_IDLE:
+            connection.reused = True
+            return connection
+        reject(connection)
+
+
+def reject(connection: Connection) -> None:
+    """Close a connection that waited here and is not fit for a request any more."""
+    if not connection.is_quiet() and connection.has_surplus():
+        distrust(connection.route)
+    connection.close()
 
 
 def distrust(route: Route) -> None:
@@ -59,6 +69,8 @@ def distrust(route: Route) -> None:
 def give(connection: Connection) -> None:
     """Put a connection back. Its last answer must have been consumed, exactly."""
     global _count
+    if connection.holder is not None:
+        connection.let_go()
     now = time.monotonic()
     connection.idle_since = now
     surplus: list[Connection] = []

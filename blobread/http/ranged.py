@@ -1,9 +1,10 @@
 """Ranged reads: what is asked, and which answers are taken for the bytes of the blob."""
 
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ..driver import RawStream
 from ..errors import BlobChangedError, ProtocolError, RangeNotSupportedError
+from . import pool
 from .answer import Answer
 from .chunked import ChunkedBody
 from .client import Client
@@ -15,18 +16,27 @@ from .refusal import refusal
 from .sized import SizedBody
 from .stream import Body, EmptyStream
 
+if TYPE_CHECKING:
+    from .part import Part
+
 __all__ = ["accept", "ask_range", "facts_of", "fetch", "has_identity_coding", "stop_of_unknown"]
 
 # A range without end is refused by some servers, and 2**53 - 1 is the largest offset that all
 # of them can count to.
 stop_of_unknown = 2**53 - 1
 
+_NOTHING = memoryview(b"")
 _LARGEST_PREFIX = 8 * 1024 * 1024
 _NO_CONDITIONS = frozenset({400, 501})
 
 
 def fetch(
-    client: Client, path: str, first: int, stop: int, pin: Pin | None
+    client: Client,
+    path: str,
+    first: int,
+    stop: int,
+    pin: Pin | None,
+    part: "Part | None" = None,
 ) -> tuple[Facts | None, RawStream]:
     """Ask for the bytes ``[first, stop)`` of a blob, or what it has of them.
 
@@ -36,17 +46,22 @@ def fetch(
         At most the size, where `pin` knows it.
     pin : Pin, optional
         The version that is wanted.
+    part : Part, optional
+        Whose first bytes these are.
 
     Returns
     -------
     facts, stream
-        What the answer tells of the blob; None if it has no bytes there.
+        What the answer tells of the blob; None if that is nothing new, or it has no bytes there.
+        The stream goes on where the part's memory ends.
 
     Raises
     ------
     BlobChangedError, ProtocolError, RangeNotSupportedError, PathNotFoundError, BlobError
     """
-    answer = ask_range(client, path, first, stop - 1, pin)
+    answer = ask_range(client, path, first, stop - 1, pin, part=part)
+    if answer.taken >= 0:
+        return None, _rest_of(answer, stop - first)
     if answer.head.status == 416:
         return None, _after_the_end(answer, first, pin)
     stream, reach, size = accept(answer, first, stop, pin)
@@ -57,7 +72,7 @@ def fetch(
     rest_pin = pin if pin is not None and pin.field else pin_of(size, facts.version)
 
     def more(position: int) -> tuple[Body, int]:
-        answer = ask_range(client, path, position, wanted - 1, rest_pin)
+        answer = ask_range(client, path, position, wanted - 1, rest_pin, part=part)
         stream, reach, _ = accept(answer, position, wanted, rest_pin)
         return stream, reach
 
@@ -71,19 +86,20 @@ def ask_range(
     last: int,
     pin: Pin | None,
     deadline: float | None = None,
+    part: "Part | None" = None,
 ) -> Answer:
     """Send a GET for one closed range, under the condition that the pin knows."""
     target = client.target(path)
     fields = f"Range: bytes={first}-{last}\r\n"
     condition = pin.condition if pin is not None else ""
     if not condition or (client.refuses_if_match and target.url.origin in client.refuses_if_match):
-        return client.ask("GET", target, fields, deadline)
-    answer = client.ask("GET", target, fields + condition, deadline)
+        return client.ask("GET", target, fields, deadline, part)
+    answer = client.ask("GET", target, fields + condition, deadline, part)
     if answer.head.status not in _NO_CONDITIONS:
         return answer
     # Some servers refuse If-Match itself. The answer's validator is compared in any case.
     answer.discard()
-    answer = client.ask("GET", client.target(path), fields, deadline)
+    answer = client.ask("GET", client.target(path), fields, deadline, part)
     if answer.head.status == 206:
         client.refuses_if_match.add(target.url.origin)
     return answer
@@ -117,6 +133,23 @@ def accept(
     except BaseException:
         answer.close()
         raise
+
+
+def _rest_of(answer: Answer, total: int) -> RawStream:
+    """Return what is still to come of an answer that was taken."""
+    left = total - answer.taken
+    if not left:
+        pool.give(answer.connection)
+        return EmptyStream()
+    return SizedBody(
+        answer.connection,
+        _NOTHING,
+        answer.subject,
+        left,
+        given=answer.taken,
+        left=left,
+        may_reuse=True,
+    )
 
 
 def _partial(

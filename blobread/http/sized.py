@@ -1,7 +1,5 @@
 """The body of an answer that told its length."""
 
-import time
-
 from .connection import Connection
 from .refusal import Subject
 from .stream import Body
@@ -16,7 +14,10 @@ _LONGEST_DRAIN = 0.004  # seconds
 
 
 class SizedBody(Body):
-    """A body of `wire` bytes, from the start of `rest` on, of which `left` are wanted."""
+    """A body of `wire` bytes, from the start of `rest` on, of which `left` are wanted.
+
+    `given` bytes of the same answer were delivered before.
+    """
 
     __slots__ = ("_wire",)
 
@@ -28,11 +29,13 @@ class SizedBody(Body):
         wire: int,
         *,
         skip: int = 0,
+        given: int = 0,
         left: int,
         may_reuse: bool,
     ) -> None:
         Body.__init__(self, connection, rest, subject, skip, left, may_reuse)
         self._wire = wire
+        self._given = given
         if not left:
             self._connection = None
             self._settle(connection)
@@ -44,22 +47,9 @@ class SizedBody(Body):
 
     def _is_spent(self, connection: Connection) -> bool:
         left = self._wire - len(self._rest)
-        return not left or (0 < left <= _LARGEST_DRAIN and _drain(connection, left))
+        return not left or (
+            0 < left <= _LARGEST_DRAIN and connection.drop(left, _PATIENCE, _LONGEST_DRAIN)
+        )
 
     def _has_surplus(self) -> bool:
         return self._may_reuse and self._wire < len(self._rest)
-
-
-def _drain(connection: Connection, left: int) -> bool:
-    """Receive and drop what is left, unless that takes long."""
-    deadline = time.monotonic() + _LONGEST_DRAIN
-    try:
-        connection.set_timeout(_PATIENCE)
-        while left and time.monotonic() < deadline:
-            count = connection.drop(left)
-            if not count:
-                return False
-            left -= count
-    except OSError:
-        return False
-    return not left

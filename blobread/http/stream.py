@@ -52,6 +52,8 @@ class Body:
     ----------
     new_connection : bool
         Whether a connection was made for it.
+    first_byte_after : float
+        Seconds from the end of the request to the first byte of the answer.
     """
 
     __slots__ = (
@@ -65,6 +67,7 @@ class Body:
         "_rest",
         "_skip",
         "_subject",
+        "first_byte_after",
         "info",
         "new_connection",
     )
@@ -81,6 +84,7 @@ class Body:
         may_reuse: bool,
     ) -> None:
         self.new_connection = not connection.reused
+        self.first_byte_after = connection.first_byte_after
         self._connection: Connection | None = connection
         self._rest = rest
         self._subject = subject
@@ -211,7 +215,7 @@ class Body:
             buffer[:count] = rest[:count]
             self._rest = rest[count:]
             return count
-        count = connection.receive(buffer, min(wanted, _RECEIVED_AT_ONCE))
+        count = connection.fill(buffer, min(wanted, _RECEIVED_AT_ONCE))
         if not count:
             raise self._truncated()
         return count
