@@ -32,6 +32,7 @@ from .errors import BlobIsDirectoryError
 
 include "_source.pxi"
 include "_buffer.pxi"
+include "_ranges.pxi"
 
 cdef extern from "Python.h":
     int GetBuffer "PyObject_GetBuffer"(object owner, Py_buffer *view, int flags)
@@ -722,6 +723,128 @@ cdef class BlobReader:
             done = self.source.fill_at_offset(to, count, at, owner)
         self.delivered += done
         return done
+
+    # ---- many reads at offsets -------------------------------------------------------------------
+
+    def read_ranges(self, offsets, sizes):
+        """Read many ranges at once: `sizes[i]` bytes from `offsets[i]` on, or raise.
+
+        They may overlap, and lie in any order. As with `read_at`, the position neither matters nor
+        moves, and many threads may do this at once.
+
+        Parameters
+        ----------
+        offsets, sizes : iterable of int, or integer array
+            In bytes, and equally many.
+
+        Returns
+        -------
+        list of memoryview
+            In the order of `offsets`, each writable and over memory of its own, which lives as long
+            as the view does.
+
+        Raises
+        ------
+        EOFError
+            A range is not wholly within the blob; nothing was read.
+        ValueError
+            A number is negative, or there are more offsets than sizes, or fewer.
+        io.UnsupportedOperation
+            The size of the blob is unknown.
+        BlobError
+            With a note that says which range could not be read.
+        """
+        cdef list starts = numbers_of(offsets, "offset")
+        cdef list counts = numbers_of(sizes, "size")
+        cdef list targets
+        self.enter_ranges(starts, counts)
+        try:
+            check_ranges(starts, counts, self.source.total)
+            targets = [target_of_size(count) for count in counts]
+            self.fill_ranges(starts, targets)
+        finally:
+            self.count_out()
+        return [memoryview((<_Target>target).keeper) for target in targets]
+
+    def readinto_ranges(self, offsets, buffers):
+        """Fill each of `buffers` from its offset on, or raise; give the number of bytes in all.
+
+        As `read_ranges`, straight into the caller's memory: any buffer that `readinto` takes.
+
+        Raises
+        ------
+        TypeError, BufferError
+            A buffer is not fit, before anything was read.
+        """
+        cdef list starts = numbers_of(offsets, "offset")
+        cdef list targets = targets_of_callers(buffers)
+        cdef list counts = [(<_Target>target).size for target in targets]
+        self.enter_ranges(starts, counts)
+        try:
+            check_ranges(starts, counts, self.source.total)
+            self.fill_ranges(starts, targets)
+        finally:
+            self.count_out()
+        return sum(counts)
+
+    def prefetch(self, offsets, sizes):
+        """Say what will be read soon, so that it can be brought here meanwhile: a hint, no more.
+
+        What lies beyond the end is left out. Without an engine nothing is done.
+
+        Parameters
+        ----------
+        offsets, sizes : iterable of int, or integer array
+            In bytes, and equally many.
+
+        Raises
+        ------
+        ValueError, io.UnsupportedOperation
+            As `read_ranges`.
+        """
+        cdef _Source source = self.source
+        cdef list starts = numbers_of(offsets, "offset")
+        cdef list counts = numbers_of(sizes, "size")
+        self.enter_ranges(starts, counts)
+        try:
+            prefetch = method_for_many(source, "prefetch")
+            counts = [source.clamp(at, count) for at, count in zip(starts, counts)]
+            starts = [at for at, count in zip(starts, counts) if count]
+            if prefetch is not None and starts:
+                prefetch(source.path, starts, [count for count in counts if count], source.info)
+        finally:
+            self.count_out()
+
+    cdef int enter_ranges(self, list offsets, list sizes) except -1:
+        if len(offsets) != len(sizes):
+            raise ValueError(f"{len(offsets)} offsets are not for {len(sizes)} ranges")
+        return self.enter_at(0)
+
+    cdef int fill_ranges(self, list offsets, list targets) except -1:
+        cdef list wanted = [
+            index for index in range(len(targets)) if (<_Target>targets[index]).size
+        ]
+        fill = method_for_many(self.source, "readinto_ranges")
+        if fill is None:
+            wanted.sort(key=offsets.__getitem__)
+            for index in wanted:
+                self.fill_range(index, offsets[index], targets[index])
+        elif wanted:
+            targets = [targets[index] for index in wanted]
+            engine_into_ranges(self.source, fill, [offsets[index] for index in wanted], targets)
+            for target in targets:
+                self.delivered += (<_Target>target).size
+        return 0
+
+    cdef int fill_range(self, object index, int64_t at, _Target target) except -1:
+        try:
+            self.source.check_open()
+            if self.fill_at(target.to, target.size, at, target) < target.size:
+                raise EOFError("the blob has gone, and reads as an empty one")
+        except Exception as exc:
+            exc.add_note(shown_range(index, at, target.size))
+            raise
+        return 0
 
     # ---- the rest of a binary file ---------------------------------------------------------------
 
