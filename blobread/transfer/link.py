@@ -114,9 +114,8 @@ class Link:
         if not self._open:
             return now, self._area
         at = bisect_left(self._open, (began, 0.0))
-        if at == len(self._open) or (
-            at and began - self._open[at - 1][0] < self._open[at][0] - began
-        ):
+        is_last = at == len(self._open)
+        if is_last or (at and began - self._open[at - 1][0] < self._open[at][0] - began):
             at -= 1
         return self._open.pop(at)
 

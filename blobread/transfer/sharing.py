@@ -16,21 +16,25 @@ _SAMPLES = 15  # per level: with rates that vary by 30 % the mean is good to 8 %
 _TRUSTED = 6  # samples that a level says nothing without
 _SETTLED = 64  # samples of a level, and twice, four times ... as many, after which more are tried
 _UNTRIED = 256  # samples after which fewer are tried, where nothing is known of them
+_NEARLY = 0.2  # of the connections, more or less: a level was followed
+_NEARLY_ALL = 0.8  # what may be saved is less than a wrong guess would cost
 _STEP = 0.7  # so that the next level below is met
 
 
 class Sharing:
     """What was seen at each number of connections that transferred at the same time.
 
-    The levels are half an octave apart. A level is never forgotten, only overwritten: what is
-    old misleads until the number of connections that it recommends has been tried, and no longer.
+    The levels are half an octave apart. What is old misleads until the number of connections that
+    it recommends has been tried, and no longer: a level that is followed hears of what came of it,
+    also where fewer or more of the connections than before are now past their first byte.
     """
 
-    __slots__ = ("_answer", "_levels", "_seen")
+    __slots__ = ("_answer", "_followed", "_levels", "_seen")
 
     def __init__(self) -> None:
         self._levels: dict[int, deque[tuple[float, float, float]]] = {}
         self._seen: dict[int, int] = {}
+        self._followed: tuple[int, float] | None = None  # level, and its connections
         self._answer: int | None = None  # of what was noted so far; -1: to be found
 
     def note(self, connections: float, active: float, rate: float) -> None:
@@ -45,17 +49,20 @@ class Sharing:
         rate : float
             Bytes per second of this one, from its first byte on.
         """
-        level = round(2 * log2(max(active, 1.0)))
-        if level not in self._levels:
-            self._levels[level] = deque(maxlen=_SAMPLES)
-        self._levels[level].append((connections, active, rate))
-        seen = self._seen[level] = self._seen.get(level, 0) + 1
+        levels = {round(2 * log2(max(active, 1.0)))}
+        if self._followed and abs(connections / self._followed[1] - 1) < _NEARLY:
+            levels.add(self._followed[0])
+        for level in levels:
+            if level not in self._levels:
+                self._levels[level] = deque(maxlen=_SAMPLES)
+            self._levels[level].append((connections, active, rate))
+            self._seen[level] = seen = self._seen.get(level, 0) + 1
+            if seen >= _SETTLED and seen & (seen - 1) == 0:
+                # More may help by now, or was judged by bad luck. That fewer do is seen anyhow: a
+                # read begins and ends with few.
+                for above in [one for one in self._levels if one > level]:
+                    del self._levels[above], self._seen[above]
         self._answer = -1
-        if seen >= _SETTLED and seen & (seen - 1) == 0:
-            # More may help by now, or was judged by bad luck. That fewer do is seen anyhow: a
-            # read begins and ends with few.
-            for above in [one for one in self._levels if one > level]:
-                del self._levels[above], self._seen[above]
 
     def connections(self) -> int | None:
         """Return how many connections to use, 1 to `MOST`; None: unknown.
@@ -80,6 +87,7 @@ class Sharing:
         best = max(totals)
         at = next(i for i, total in enumerate(totals) if total >= _ENOUGH * best)
         level, connections, active, rate = levels[at]
+        self._followed = level, connections
         share = 1.0
         if at > 0:
             share = min(1.0, _MARGIN * best / levels[at - 1][3] / active)
@@ -89,7 +97,8 @@ class Sharing:
             if rate < FAST:
                 return MOST  # nothing is known of more
             share = 1.5
-        return max(1, min(round(share * connections), MOST))
+        count = max(1, round(share * connections))
+        return count if count < _NEARLY_ALL * MOST else MOST
 
 
 def _trimmed_means(samples: Iterable[tuple[float, float, float]]) -> tuple[float, float, float]:
