@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from pickle import PickleBuffer
 from typing import Any
 
 import numpy as np
@@ -218,7 +219,7 @@ def test_error_of_an_engine_comes_out_and_gives_all_memory_back(error: BaseExcep
 def test_memory_that_an_engine_keeps_is_an_error_and_the_rest_is_given_back() -> None:
     class Keeping(Many):
         def readinto_ranges(self, *args: Any) -> None:
-            self.kept.append(np.frombuffer(args[2][0], np.uint8))
+            self.kept.append(PickleBuffer(args[2][0]))
             super().readinto_ranges(*args)
 
     driver = Keeping()
