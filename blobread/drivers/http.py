@@ -19,7 +19,6 @@ from ..http.stream import EmptyStream
 
 __all__ = ["HttpDriver"]
 
-_FIRST_REQUEST = 256 * 1024
 _SECRET = re.compile(
     r"auth(?!or\b)|cookie|token|key|secret|signature|credential|password|session", re.I
 )
@@ -100,9 +99,10 @@ class HttpDriver:
     def open(self, path: str, /) -> tuple[BlobInfo, RawStream]:
         """Tell of the blob as `stat` does, and open its first bytes, by one request.
 
-        The stream ends after 256 KiB, or with the blob where the server knows no ranges.
+        The stream ends after 256 KiB at most, or with the blob where the server knows no ranges.
+        Where those that opened blobs of this origin used less, it is less, but 32 KiB.
         """
-        facts, stream = open_start(self._client, path, _FIRST_REQUEST)
+        facts, stream = open_start(self._client, path)
         return info_of(path, facts), stream
 
     def read_stream(

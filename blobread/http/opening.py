@@ -2,6 +2,7 @@
 
 import time
 from contextlib import suppress
+from functools import partial
 
 from ..driver import RawStream
 from ..errors import (
@@ -14,10 +15,11 @@ from ..errors import (
 from .answer import Answer
 from .client import Client
 from .fields import content_length, content_range, unsatisfied_total
+from .first import first_length, learn
 from .head import Malformed
 from .pin import Facts
 from .ranged import accept, ask_range, facts_of, has_identity_coding, stop_of_unknown
-from .stream import EmptyStream
+from .stream import Body, EmptyStream
 
 __all__ = ["ask_facts", "open_start"]
 
@@ -53,8 +55,8 @@ def ask_facts(client: Client, path: str) -> Facts:
     return facts
 
 
-def open_start(client: Client, path: str, length: int) -> tuple[Facts, RawStream]:
-    """Ask for the first `length` bytes, and learn size and version from the answer.
+def open_start(client: Client, path: str) -> tuple[Facts, RawStream]:
+    """Ask for the first bytes, and learn size and version from the answer.
 
     The stream ends after these bytes, or at the end of the blob where the server sends it whole.
 
@@ -63,8 +65,13 @@ def open_start(client: Client, path: str, length: int) -> tuple[Facts, RawStream
     PathNotFoundError, BlobTimeoutError, ProtocolError, BlobError
     """
     deadline = time.monotonic() + max(_OPEN_DEADLINE, client.connect_timeout)
-    answer = ask_range(client, path, 0, length - 1, None, deadline)
+    target = client.target(path)
+    origin = target.url.origin
+    length = first_length(origin)
+    answer = ask_range(client, path, 0, length - 1, None, deadline, target=target)
     facts, stream = _accept_start(answer, length)
+    if isinstance(stream, Body):
+        stream.when_settled(partial(learn, origin, length))
     if facts.size is not None or answer.head.status != 206:
         return facts, stream
     try:

@@ -15,6 +15,7 @@ from .pin import Facts, Pin, pin_of
 from .refusal import refusal
 from .sized import SizedBody
 from .stream import Body, EmptyStream
+from .target import Target
 
 if TYPE_CHECKING:
     from .part import Part
@@ -87,9 +88,10 @@ def ask_range(
     pin: Pin | None,
     deadline: float | None = None,
     part: "Part | None" = None,
+    target: Target | None = None,
 ) -> Answer:
     """Send a GET for one closed range, under the condition that the pin knows."""
-    target = client.target(path)
+    target = target or client.target(path)
     fields = f"Range: bytes={first}-{last}\r\n"
     condition = pin.condition if pin is not None else ""
     if not condition or (client.refuses_if_match and target.url.origin in client.refuses_if_match):

@@ -2,6 +2,7 @@
 
 import threading
 from abc import abstractmethod
+from collections.abc import Callable
 
 from ..driver import BlobInfo
 from ..errors import BlobError, BlobTimeoutError, ProtocolError, TruncatedBlobError
@@ -65,6 +66,7 @@ class Body:
         "_lock",
         "_may_reuse",
         "_rest",
+        "_settled",
         "_skip",
         "_subject",
         "first_byte_after",
@@ -91,6 +93,7 @@ class Body:
         self._skip = skip
         self._left = left
         self._given = 0
+        self._settled: Callable[[int], object] | None = None
         self._may_reuse = may_reuse
         self._is_busy = False
         self._is_closed = False
@@ -164,7 +167,13 @@ class Body:
             self._connection = None
         self._settle(connection)
 
+    def when_settled(self, tell: Callable[[int], object]) -> None:
+        """Have `tell` called once with the count of bytes delivered, when no more will be."""
+        self._settled = tell
+
     def _settle(self, connection: Connection) -> None:
+        if self._settled is not None:
+            self._settled(self._given)
         try:
             is_spent = self._may_reuse and self._is_spent(connection)
         except BaseException:
