@@ -7,17 +7,15 @@ import pickle
 import random
 import subprocess
 import sys
-import threading
-import traceback
-import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Nginx
 from faults import Blob, Fault, FaultServer, When
+from forked import in_child, needs_fork
 from misbehaving import OneBlob, OneBlobOpened, Stream
 from together import Call, Gate, wait_until
 
@@ -28,8 +26,6 @@ from blobread.drivers.memory import MemoryDriver
 
 DATA = random.Random(8).randbytes(1 << 20)
 
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="only where fork(2) is")
-
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -39,34 +35,6 @@ def file(tmp_path: Path) -> Path:
 
 
 # ---- fork ----------------------------------------------------------------------------------------
-
-
-def in_child(check: Callable[[], object]) -> None:
-    """Call it in a forked child, and fail with what it says there; a child that hangs is killed."""
-    near, far = os.pipe()
-    with warnings.catch_warnings():
-        # Python 3.12 warns of forks with threads, which is what is tried here.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            os.close(near)
-            check()
-            status = 0
-        except BaseException:
-            os.write(far, traceback.format_exc().encode()[-60_000:])
-        finally:
-            os._exit(status)
-    os.close(far)
-    killer = threading.Timer(30, os.kill, (child, 9))
-    killer.start()
-    with open(near, "rb") as told:
-        text = told.read().decode()
-    _, status = os.waitpid(child, 0)
-    killer.cancel()
-    killer.join()
-    assert status == 0, text or f"the child was killed: it hung (status {status})"
 
 
 @needs_fork
