@@ -35,6 +35,11 @@ cdef class Tally:
     cdef readonly Py_ssize_t used
     cdef readonly Py_ssize_t free
 
+    @property
+    def total(self):
+        """Both of them, at one instant."""
+        return self.used + self.free
+
     def make(self, Py_ssize_t size, Py_ssize_t capacity, Py_ssize_t most_used, Py_ssize_t most):
         """Make a block of new memory.
 

@@ -91,7 +91,7 @@ class Budget:
         if size <= 0:
             raise ValueError(f"the memory budget must be positive, not {size}")
         self._whole, self._parts = min(size, sys.maxsize), 1
-        while self.used + self.free > self.limit and self._drop_free():
+        while self._tally.total > self.limit and self._drop_free():
             pass
 
     def take(self, size: int, *, least: bool = False, holding: int = 0) -> Block | None:
@@ -161,9 +161,9 @@ class Budget:
 
     def trim(self, patience: float = _PATIENCE) -> None:
         """Give free memory back to the system, if it was not used for so many seconds."""
+        self._empty_limbo()
         now = self._clock()
         self._next_trim = now + _PATIENCE / 4
-        self._empty_limbo()
         for waiting in self._free.values():
             while waiting:
                 try:

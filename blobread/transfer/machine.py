@@ -53,7 +53,7 @@ def memory_of_groups(root: Path = Path("/")) -> int | None:
     limits: list[int] = []
     for line in lines:
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
-        if not controllers:
+        if line.startswith("0::"):
             limits += _limits_up(root / "sys/fs/cgroup", path, _LIMITS_V2)
             limits += _limits_up(root / "sys/fs/cgroup/unified", path, _LIMITS_V2)
         elif "memory" in controllers.split(","):
