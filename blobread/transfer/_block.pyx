@@ -203,15 +203,11 @@ cdef class Block:
             If the block was given back.
         """
         self.check(start, stop)
-        whole = memoryview(self)
-        part = whole if start == 0 and stop == self.size else whole[start:stop]
-        shown = part.toreadonly() if readonly else part
-        # They share one export: it ends with the last of them.
-        if part is not shown:
-            part.release()
-        if whole is not part and whole is not shown:
-            whole.release()
-        return shown
+        view = memoryview(self)
+        # Each of these shares the one export, which ends with the last of them.
+        if stop - start < self.size:
+            view = view[start:stop]
+        return view.toreadonly() if readonly else view
 
     def copy(self, Py_ssize_t start, Py_ssize_t stop, target):
         """Copy the bytes ``[start, stop)`` to the beginning of `target`; other threads run on.
