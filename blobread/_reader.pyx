@@ -31,6 +31,7 @@ from typing import NamedTuple
 from .errors import BlobIsDirectoryError
 
 include "_source.pxi"
+include "_local.pxi"
 include "_buffer.pxi"
 include "_ranges.pxi"
 

@@ -352,6 +352,10 @@ cdef class _Source:
         cdef Py_ssize_t piece
         cdef long long got
         cdef int fd = self.descriptor
+        if count >= SHARED:
+            done = self.pread_shared(to, count, at)
+            if done == count:
+                return done
         while True:
             piece = min(count - done, PIECE)
             with nogil:
@@ -373,6 +377,11 @@ cdef class _Source:
                 )
             PyErr_CheckSignals()
             self.check_open()
+
+    cdef Py_ssize_t pread_shared(self, char *to, Py_ssize_t count, int64_t at) except -1:
+        """Bring what of a large read can be shared by threads, from its start on."""
+        cdef int threads = min(THREADS, cpu_count())
+        return read_shared(self, to, count, at, threads) if threads > 1 else 0
 
     # ---- the stream of the cursor ----------------------------------------------------------------
 
