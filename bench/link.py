@@ -37,6 +37,7 @@ _LATE = 0.0015  # seconds that a machine's scheduler may add
 _CONNECTIONS = 16
 _PATIENCE = 10.0
 
+# tcp_nopush: with it the end of every other answer of 64 KiB waits 40 ms for a delayed ACK.
 _CONFIG = """
 load_module {modules}/ngx_http_echo_module.so;
 {user}
@@ -49,7 +50,7 @@ http {{
     log_format counted '$bytes_sent';
     access_log {state}/access.log counted;
     sendfile on;
-    tcp_nopush on;
+    tcp_nopush off;
     keepalive_requests 1000000000;
     client_body_temp_path {state}/body;
     proxy_temp_path {state}/proxy;
