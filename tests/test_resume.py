@@ -461,7 +461,7 @@ def test_a_stream_that_cannot_be_interrupted_never_has_the_callers_memory() -> N
 def test_a_stream_that_cannot_be_interrupted_is_read_in_pieces_of_a_mebibyte() -> None:
     data = random.Random(3).randbytes((2 << 20) + 5)
     driver = OneBlob(data)
-    driver.make_stream = lambda *where: Stubborn(*where, honest)  # type: ignore[method-assign]
+    driver.make_stream = lambda data, offset, length: Stubborn(data, offset, length, honest)  # type: ignore[method-assign]
     assert read_to_end(resuming(driver), room=4 << 20) == data
     assert driver.streams[0].asked == [1 << 20, 1 << 20, 5]
 

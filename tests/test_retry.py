@@ -10,7 +10,6 @@ import socket
 import ssl
 import threading
 import urllib.error
-from collections.abc import Iterator
 from email.message import Message
 from typing import Any
 
@@ -71,7 +70,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture(autouse=True)
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[TokenBucket]:
+def bucket(monkeypatch: pytest.MonkeyPatch) -> TokenBucket:
     bucket = TokenBucket()
     monkeypatch.setattr(attempts_module, "bucket", bucket)
     return bucket
@@ -244,7 +243,9 @@ def test_credentials_that_expired_are_asked_for_anew_once(
 # ---- pauses --------------------------------------------------------------------------------------
 
 
-def test_pauses_are_drawn_between_the_first_one_and_thrice_the_last(clock: Clock) -> None:
+def test_pauses_are_drawn_between_the_first_one_and_thrice_the_last(
+    clock: Clock, bucket: TokenBucket
+) -> None:
     policy = Retry(max_retries=30, init_backoff=0.05, max_backoff=5, retry_timeout=1e6)
     reached = 0.0
     for _ in range(200):
@@ -252,7 +253,7 @@ def test_pauses_are_drawn_between_the_first_one_and_thrice_the_last(clock: Clock
         attempts = Waiting(policy, clock)
         for _ in range(12):
             assert attempts.failed(TimeoutError()) is None
-            attempts_module.bucket.give(TokenBucket.capacity)
+            bucket.give(TokenBucket.capacity)
         last = 0.05
         for pause in clock.pauses:
             assert 0.05 <= pause <= min(3 * last, 5.0)
