@@ -40,7 +40,9 @@ static double wire_now(void) { return 0.0; }
 
 static long long wire_result(ssize_t result)
 {
-    return result < 0 ? -(long long)errno : (long long)result;
+    if (result >= 0)
+        return result;
+    return errno == EWOULDBLOCK ? -EAGAIN : -(long long)errno;
 }
 
 static long long wire_send(int fd, const char *from, size_t count)
@@ -58,16 +60,12 @@ static long long wire_peek(int fd)
 
 static long long wire_receive(int fd, char *to, size_t count, int may_wait)
 {
-    long long got = wire_result(recv(fd, to, count, may_wait ? 0 : MSG_DONTWAIT));
-
-    return got == -EWOULDBLOCK ? -EAGAIN : got;
+    return wire_result(recv(fd, to, count, may_wait ? 0 : MSG_DONTWAIT));
 }
 
 static long long wire_drop(int fd, char *waste, size_t count)
 {
-    long long got = wire_result(recv(fd, waste, count, WIRE_DROP | MSG_DONTWAIT));
-
-    return got == -EWOULDBLOCK ? -EAGAIN : got;
+    return wire_result(recv(fd, waste, count, WIRE_DROP | MSG_DONTWAIT));
 }
 
 /* 1: there is something to receive, be it a close or an error; 0: there was not, for so long. */

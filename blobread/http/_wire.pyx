@@ -242,7 +242,7 @@ cdef class Exchange:
         if self.stage == PEEK:
             got = wire_peek(self.fd)
             if got != -EAGAIN:
-                return got
+                return min(got, 0)
             self.stage = SEND
         if self.stage == SEND:
             while self.sent < size:
