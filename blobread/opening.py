@@ -3,12 +3,15 @@
 import io
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from . import schemes
 from ._reader import BlobReader
 from .driver import BlobInfo, ListingDriver, StorageDriver
 from .errors import BlobChangedError
+
+if TYPE_CHECKING:
+    from .transfer.retry import Retry
 
 __all__ = ["list", "open", "stat"]
 
@@ -16,8 +19,12 @@ _DEFAULTS: dict[str, Any] = {
     "size": None,
     "etag": None,
     "missing": "raise",
+    "pin": "error",
     "buffer_size": "auto",
+    "parallel": "auto",
+    "retry": None,
     "verify": None,
+    "on_progress": None,
 }
 
 Url: TypeAlias = str | os.PathLike[str] | Callable[[], str]
@@ -30,8 +37,12 @@ def open(
     size: int | None = None,
     etag: str | None = None,
     missing: Literal["raise", "eof"] = "raise",
+    pin: Literal["error", "warn", "off"] = "error",
     buffer_size: int | Literal["auto"] = "auto",
+    parallel: int | Literal["auto"] = "auto",
+    retry: "Retry | int | None" = None,
     verify: bool | str | None = None,
+    on_progress: Callable[[int, int | None], object] | None = None,
     storage_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> BlobReader:
@@ -51,12 +62,25 @@ def open(
         Read this version or none.
     missing : {"raise", "eof"}
         "eof" lets an absent blob read as an empty one. It hides lost data.
+    pin : {"error", "warn", "off"}
+        What a change of version does while the blob is read. "warn" and "off" are for mirrors that
+        give the same bytes different ETags; only the size is compared then, and bytes of two
+        versions of that size may be mixed.
     buffer_size : int or "auto"
-        The most bytes that the buffer may grow to.
+        The most bytes that the buffer may grow to, and that are read ahead; "auto" leaves it to the
+        link.
+    parallel : int or "auto"
+        Connections to use at most; 1 means one request after the other, and none ahead.
+    retry : Retry, int or bool, optional
+        How a broken or stalled stream is resumed; an int is the number of failures in a row, False
+        or 0 is never.
     verify : bool or str, optional
         True: check the digest that the store knows of the blob when all of it has been read in
         order. A str is the digest to expect, such as ``"sha256:9f86d0..."``. "full" checks it
         before the first byte is handed out, in a copy in memory.
+    on_progress : callable, optional
+        ``on_progress(bytes_fetched, size)`` is called on the thread that reads, while it does; what
+        it raises ends the read.
     storage_options : mapping, optional
         The same as keywords, in fsspec's word.
     **options
@@ -67,6 +91,8 @@ def open(
     PathNotFoundError, AccessDeniedError, BlobIsDirectoryError, InvalidPathError
     BlobChangedError
         `etag` is not that of the blob.
+    RetriesExhaustedError
+        While reading: so many failures in a row, the last of them as ``__cause__``.
     ValueError
         For a mode that is not for reading bytes.
     TypeError
@@ -83,8 +109,17 @@ def open(
     if mode not in ("rb", "r", "br"):
         raise ValueError(f"blobs are read as bytes: mode must be 'rb', not {mode!r}")
     if storage_options:
-        own: dict[str, Any] = {"size": size, "etag": etag, "missing": missing, "verify": verify}
-        own["buffer_size"] = buffer_size
+        own: dict[str, Any] = {
+            "size": size,
+            "etag": etag,
+            "missing": missing,
+            "pin": pin,
+            "buffer_size": buffer_size,
+            "parallel": parallel,
+            "retry": retry,
+            "verify": verify,
+            "on_progress": on_progress,
+        }
         keywords = {name: value for name, value in own.items() if value != _DEFAULTS[name]}
         keywords.update(options)
         twice = storage_options.keys() & keywords.keys()
@@ -92,6 +127,17 @@ def open(
             raise TypeError(f"{min(twice)} is given as a keyword and in storage_options")
         return open(url, mode, **storage_options, **keywords)
     driver, path = schemes.resolve(url, options)
+    if not getattr(driver, "is_local", False) or pin != "error" or on_progress is not None:
+        from .transfer.engine import Engine
+
+        driver = Engine(
+            driver,
+            parallel=parallel,
+            buffer_size=buffer_size,
+            retry=retry,
+            pin=pin,
+            on_progress=on_progress,
+        )
     if verify:
         from .verify import VerifyingDriver  # hashlib is a third of the time of an import
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from .driver import BlobInfo, RawStream, StorageDriver
@@ -74,13 +75,78 @@ class VerifyingDriver:
             self, path, self._driver.read_stream(path, offset, length, pin=pin), offset
         )
 
-    def _open(self, path: str, /) -> tuple[BlobInfo, RawStream]:
+    def _open(self, path: str, /) -> tuple[BlobInfo, RawStream | None]:
         info, stream = self._driver.open(path)  # type: ignore[attr-defined]
-        self._told(path, info)
-        if self._full:
+        try:
+            self._told(path, info)
+            if not self._full:
+                return info, stream and _HashedStream(self, path, stream, 0)
+        except BaseException:
+            if stream is not None:
+                stream.close()
+            raise
+        if stream is not None:
             stream.close()
-            return info, self.read_stream(path, pin=info)
-        return info, _HashedStream(self, path, stream, 0)
+        return info, self.read_stream(path, pin=info)
+
+    # ---- over an engine: what it has, a reader finds here ------------------------------------
+
+    @property
+    def readinto_at(self) -> Callable[[str, memoryview, int, BlobInfo], int]:
+        """The engine's, whose bytes are looked at."""
+        fill = self._of_engine("readinto_at")
+
+        def readinto_at(path: str, buffer: memoryview, offset: int, pin: BlobInfo) -> int:
+            if self._wrong is not None:
+                raise self._wrong
+            count: int = fill(path, buffer, offset, pin)
+            self.look(path, buffer[:count], offset)
+            return count
+
+        return readinto_at
+
+    @property
+    def borrow(self) -> Callable[[str, int, BlobInfo], memoryview]:
+        """The engine's, whose bytes are looked at."""
+        lend = self._of_engine("borrow")
+
+        def borrow(path: str, offset: int, pin: BlobInfo) -> memoryview:
+            if self._wrong is not None:
+                raise self._wrong
+            lent: memoryview = lend(path, offset, pin)
+            try:
+                self.look(path, lent, offset)
+            except BaseException:
+                lent.release()
+                raise
+            return lent
+
+        return borrow
+
+    @property
+    def prefetch(self) -> Any:
+        """The engine's."""
+        return self._of_engine("prefetch")
+
+    @property
+    def readinto_ranges(self) -> Any:
+        """The engine's; what is read out of order proves nothing."""
+        return self._of_engine("readinto_ranges")
+
+    @property
+    def counters(self) -> Any:
+        """The engine's."""
+        return self._driver.counters  # type: ignore[attr-defined]
+
+    def stop(self) -> None:
+        """End what the engine does."""
+        if hasattr(self._driver, "stop"):
+            self._driver.stop()
+
+    def _of_engine(self, name: str) -> Any:
+        if self._full:
+            raise AttributeError(f"{name}: the bytes are read from a copy in memory")
+        return getattr(self._driver, name)
 
     def _told(self, path: str, info: BlobInfo) -> BlobInfo:
         self._size = info.size
@@ -97,24 +163,33 @@ class VerifyingDriver:
     def _whole(self, path: str, pin: BlobInfo | None) -> bytes:
         with self._lock:
             if self._copy is None:
-                copy = bytearray()
-                part = memoryview(bytearray(1 << 20))
-                stream = self._driver.read_stream(path, 0, self._size, pin=pin)
-                try:
-                    while count := stream.readinto(part):
-                        copy += part[:count]
-                finally:
-                    stream.close()
-                if self._size is not None and len(copy) != self._size:
-                    raise TruncatedBlobError(
-                        f"the stream ended at offset {len(copy)} of {self._size}",
-                        driver=self.name,
-                        path=self.redact(path),
-                    )
+                copy = self._fetched(path, pin)
                 self._add(path, memoryview(copy))
                 self._finish(path)
                 self._copy = bytes(copy)
             return self._copy
+
+    def _fetched(self, path: str, pin: BlobInfo | None) -> bytearray:
+        if pin is not None and self._size is not None and hasattr(self._driver, "readinto_at"):
+            copy = bytearray(self._size)
+            if copy:
+                self._driver.readinto_at(path, memoryview(copy), 0, pin)
+            return copy
+        copy = bytearray()
+        part = memoryview(bytearray(1 << 20))
+        stream = self._driver.read_stream(path, 0, self._size, pin=pin)
+        try:
+            while count := stream.readinto(part):
+                copy += part[:count]
+        finally:
+            stream.close()
+        if self._size is not None and len(copy) != self._size:
+            raise TruncatedBlobError(
+                f"the stream ended at offset {len(copy)} of {self._size}",
+                driver=self.name,
+                path=self.redact(path),
+            )
+        return copy
 
     def look(self, path: str, part: memoryview, offset: int) -> None:
         """Take in `part`, from `offset` on; an empty one ends a blob of unknown size.

@@ -48,6 +48,11 @@ def open_descriptors() -> set[tuple[str, str]]:
 
 
 def close_idle_connections() -> None:
+    """Close what waits for its next use: threads first, as they may give a connection back."""
+    workers = sys.modules.get("blobread.transfer.workers")
+    if workers is not None:
+        workers.PARTS.dismiss(60)
+        workers.BLOBS.dismiss(60)
     pool = sys.modules.get("blobread.http.pool")
     if pool is not None:
         pool.close_idle()

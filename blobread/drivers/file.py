@@ -138,6 +138,7 @@ class FileDriver:
     """
 
     name = "file"
+    is_local = True
     buffer_size = 256 << 10
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:

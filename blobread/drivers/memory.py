@@ -47,6 +47,7 @@ class MemoryDriver:
     """
 
     name = "memory"
+    is_local = True
 
     def __init__(self, blobs: Mapping[str, bytes] | None = None) -> None:
         self._blobs: dict[str, tuple[BlobInfo, bytes]] = {}

@@ -1,0 +1,223 @@
+"""The cursors of one reader: which of them a read belongs to, and what is read ahead of each."""
+
+import threading
+import time
+
+from .ahead import AheadPart
+from .budget import BUDGET
+from .counters import Counters
+from .held import Held
+from .link import Link
+from .resume import ResumingStream
+from .source import Source
+from .window import Flow, Window
+
+__all__ = ["Cursors"]
+
+_MOST_CURSORS = 16
+_MOST_AHEAD = 128 * 1024 * 1024
+_KEPT = 64 * 1024  # a part behind a cursor is kept for those who look back, if it is so small
+_MOST_KEPT = 8  # of them
+
+
+class Cursors:
+    """Cursors and the parts held for them; all of it is to be called under the engine's lock.
+
+    Parameters
+    ----------
+    changed : threading.Condition
+    link : Link
+    counters : Counters
+    parallel : int or None
+        Connections to use, instead of as many as the link is good for.
+    buffer_size : int or None
+        The most bytes to hold ahead.
+
+    Attributes
+    ----------
+    held : Held
+    dropped : list
+        Parts and streams that nobody wants any more: to be ended by `sweep`, without the lock.
+    """
+
+    def __init__(
+        self,
+        changed: threading.Condition,
+        link: Link,
+        counters: Counters,
+        parallel: int | None,
+        buffer_size: int | None,
+    ) -> None:
+        self.held = Held()
+        self.dropped: list[AheadPart | ResumingStream] = []
+        self._changed = changed
+        self._link = link
+        self._counters = counters
+        self.parallel = parallel
+        self._most = _MOST_AHEAD if buffer_size is None else buffer_size
+        self._windows: list[Window] = []  # the one used last comes first
+
+    @property
+    def connections(self) -> int:
+        """How many connections to use."""
+        return self.parallel or self._link.connections
+
+    def enter(self, offset: int) -> Window:
+        """The cursor that a read at `offset` belongs to, moved there; else a new one."""
+        hole = self._link.hole
+        found = None
+        for window in self._windows:
+            if found is None and window.continues(offset, hole):
+                found = window
+            else:
+                window.misses += 1
+        if found is None:
+            part = self.held.at(offset)
+            if part is not None and part.owner in self._windows:
+                found = part.owner  # it looks back, or far ahead
+        if found is None:
+            self._make_room()
+            found = Window(offset)
+        else:
+            self._windows.remove(found)
+        self._windows.insert(0, found)
+        found.arrive(offset)
+        self._retire(found)
+        self._give_up_left()
+        found.misses = 0
+        found.touched = time.monotonic()
+        return found
+
+    def opened(self, flow: Flow) -> None:
+        """Take in the stream that came with the info, for the first read from its start on."""
+        window = Window(flow.at)
+        window.touched = time.monotonic()
+        window.flow = flow
+        window.ahead_to = flow.stop
+        self._windows.insert(0, window)
+
+    def read_ahead(self, source: Source, window: Window, size: int) -> list[AheadPart]:
+        """Plan the parts ahead of a cursor that runs on; they are to be run without the lock."""
+        connections = self.connections
+        if connections < 2 or not window.runs_on or window.ahead_to >= size:
+            return []
+        reach = window.reach(self._most)
+        limit = min(size, window.next + reach)
+        part_size = window.part_size(reach, connections, self._link.part_size(reach))
+        begun: list[AheadPart] = []
+        while True:
+            start = window.ahead_to
+            there = self.held.at(start)
+            if there is not None:
+                window.ahead_to = there.stop
+                continue
+            stop = min(start + part_size, size, self.held.next_start(start) or size)
+            if start >= size or stop > limit:
+                return begun
+            part = self.part(source, start, stop, window)
+            if part is None:
+                return begun
+            window.ahead_to = stop
+            begun.append(part)
+
+    def part(self, source: Source, start: int, stop: int, owner: Window | None) -> AheadPart | None:
+        """Make a part to be read ahead, if there is memory for it."""
+        block = BUDGET.take(stop - start, holding=self.held.size)
+        if block is None:
+            return None
+        stream = ResumingStream(source, start, stop)
+        part = AheadPart(start, stop, block, stream, self._changed, owner)
+        self.held.add(part)
+        return part
+
+    def hold(self, part: AheadPart) -> bool:
+        """Hold a part that was received already, unless others have its bytes."""
+        if part.owner not in self._windows or self.held.between(part.start, part.stop):
+            return False
+        self.held.add(part)
+        return True
+
+    def settle_flow(self, window: Window, flow: Flow, is_wanted: bool) -> bool:
+        """Keep a stream for the next read of a cursor, if that is still there and has none."""
+        flow.is_busy = False
+        is_kept = is_wanted and window in self._windows and window.flow in (None, flow)
+        if is_kept:
+            window.flow = flow
+            window.ahead_to = max(window.ahead_to, flow.stop)
+        elif window.flow is flow:
+            window.flow = None
+        return is_kept
+
+    def drop(self, part: AheadPart) -> None:
+        """Hold a part no longer."""
+        if part.is_dropped:
+            return
+        part.is_dropped = True
+        self.held.remove(part)
+        self._counters.add(bytes_wasted=part.received - part.used)
+        if part.is_running:
+            self.dropped.append(part)
+        BUDGET.give(part.block)
+
+    def drop_flow(self, window: Window) -> None:
+        """Leave the stream that a cursor pulls."""
+        flow, window.flow = window.flow, None
+        if flow is not None and not flow.is_busy:  # else the thread that is in it will see to it
+            self.dropped.append(flow.stream)
+
+    def drop_all(self) -> None:
+        """Hold nothing."""
+        for window in self._windows:
+            if window.flow is not None:
+                self.dropped.append(window.flow.stream)
+                window.flow = None
+        self._windows.clear()
+        for part in self.held:
+            self.drop(part)
+
+    def drop_kept(self) -> None:
+        """Hold only what is still to be read."""
+        for part in self.held:
+            if not part.is_running and part.used:
+                self.drop(part)
+
+    def drop_idle(self, since: float) -> None:
+        """Give back the memory of cursors that were not used since then."""
+        for window in [one for one in self._windows if one.touched < since]:
+            self._leave(window)
+
+    def _make_room(self) -> None:
+        while len(self._windows) >= _MOST_CURSORS:
+            self._leave(self._windows[-1])
+
+    def _give_up_left(self) -> None:
+        """Give up reading ahead of cursors that the reader has left.
+
+        Readers that go to and fro between a few places come back to each before they have been
+        everywhere else twice.
+        """
+        running = [one for one in self._windows if one.ahead_to > one.next]
+        for window in running:
+            if window.misses > len(running):
+                self._leave(window)
+
+    def _leave(self, window: Window) -> None:
+        self._windows.remove(window)
+        self.drop_flow(window)
+        for part in self.held:
+            if part.owner is window:
+                self.drop(part)
+
+    def _retire(self, window: Window) -> None:
+        """Let go of parts that the cursor has passed, but a few small ones."""
+        if window.flow is not None and window.flow.stop <= window.next:
+            self.drop_flow(window)
+        kept = 0
+        for part in reversed(list(self.held)):
+            if part.owner is None and part.used == part.stop - part.start:
+                self.drop(part)
+            if part.owner is not window or part.stop > window.next:
+                continue
+            kept += 1
+            if kept > _MOST_KEPT or part.stop - part.start > _KEPT:
+                self.drop(part)
