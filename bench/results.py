@@ -7,19 +7,21 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
 import nginx
 import psutil
 
 import blobread
 
-__all__ = ["FOLDER", "Case", "Measured", "about_machine", "is_dirty", "load", "save"]
+__all__ = ["FOLDER", "Case", "Measured", "Unit", "about_machine", "is_dirty", "load", "save"]
 
 _ROOT = Path(__file__).resolve().parent.parent
 FOLDER = _ROOT / "bench" / "results"
 
-_PEERS = ("numpy", "fsspec", "aiohttp", "obstore", "pyarrow", "urllib3")
+_PEERS = ("numpy", "fsspec", "aiohttp", "obstore", "pyarrow", "urllib3", "h5py")
+
+Unit: TypeAlias = Literal["s", "bytes", "requests"]
 
 
 class Case(TypedDict):
@@ -27,14 +29,16 @@ class Case(TypedDict):
 
     A sample is of `count` calls, or of `count` bytes, and there is one a round for every subject.
     `wrong` names the subjects that have none, because a byte that they gave was not the blob's.
+    `at` is where a picture has the case.
     """
 
     case: str
     baseline: str
     count: int
-    unit: Literal["s", "bytes"]
+    unit: Unit
     samples: dict[str, list[float]]
     wrong: list[str]
+    at: NotRequired[dict[str, float]]
 
 
 class Measured(TypedDict):
