@@ -127,6 +127,7 @@ cdef Py_ssize_t read_shared(
     finally:
         read.end()
         read.join()
+    PyErr_CheckSignals()        # one that came while the last thread was waited for
     source.requests += read.shares
     source.fetched += read.good
     return read.good
