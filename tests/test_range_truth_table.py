@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 from faults import EVER, Blob, Fault, FaultServer, difference
-from streams import read_all
+from streams import ByPart, read_all
 
 from blobread.driver import BlobInfo
 from blobread.drivers.http import HttpDriver
@@ -143,9 +143,12 @@ def test_the_table_is_whole() -> None:
     assert {len(row) for row in ROWS} == {11}
 
 
+@pytest.mark.parametrize("driver_class", [HttpDriver, ByPart])
 @pytest.mark.parametrize("cell", CELLS, ids=str)
-def test_answer_to_a_range(fault_server: FaultServer, cell: Cell) -> None:
-    driver, case = HttpDriver(proxy=None), fault_server.case(BLOB)
+def test_answer_to_a_range(
+    fault_server: FaultServer, cell: Cell, driver_class: type[HttpDriver]
+) -> None:
+    driver, case = driver_class(proxy=None), fault_server.case(BLOB)
     pin: BlobInfo | None = None
     if cell.versioned:
         pin = driver.stat(case.url)
