@@ -33,7 +33,9 @@ _SO_MAX_PACING_RATE = 47  # <asm-generic/socket.h>; the module `socket` does not
 _SNDBUF = 256 << 10  # what is under way when a client goes is counted as sent: keep it small
 _CHECKED = 16 << 20
 _OFF = 0.1
-_LATE = 0.0015  # seconds that a machine's scheduler may add
+_LATE = 0.0015  # seconds that the system's scheduler may add
+_EARLY = 0.001  # nginx counts in milliseconds
+_ATTEMPTS = 5
 _CONNECTIONS = 16
 _PATIENCE = 10.0
 
@@ -144,7 +146,7 @@ def serving(delay: float, rate: int | None = RATE, root: Path | None = None) -> 
 
 
 def check(link: Link, root: Path) -> None:
-    """Measure a link by bare sockets, print it, and end the program if it is not what was asked.
+    """Measure a link by bare sockets, and end the program if it is not what was asked for.
 
     Parameters
     ----------
@@ -154,6 +156,15 @@ def check(link: Link, root: Path) -> None:
     """
     blob = root / ".check"
     write_blob(blob, _CHECKED * _CONNECTIONS)
+    # What else the machine is doing at a moment is no fault of the link.
+    is_right = any(_is_as_asked(link) for _ in range(_ATTEMPTS))
+    blob.unlink()
+    if not is_right:
+        sys.exit("the link is not what was asked for")
+
+
+def _is_as_asked(link: Link) -> bool:
+    """Measure a link, and print what was found."""
     array = np.empty(_CHECKED * _CONNECTIONS, np.uint8)
     blank(array)  # its pages exist from here on
     url = f"{link.url}.check"
@@ -164,7 +175,6 @@ def check(link: Link, root: Path) -> None:
         rate = _CHECKED / (took - late)
         many.whole(array.data[: 1 << 20])
         together = array.nbytes / median(_timed(lambda: many.whole(array.data)) for _ in range(3))
-    blob.unlink()
     asked = "no bound" if link.rate is None else f"{link.rate / 1e6:.0f} MB/s"
     print(
         f"link: first byte after {late * 1e3:.2f} ms (asked {link.delay * 1e3:.0f}), "
@@ -174,10 +184,12 @@ def check(link: Link, root: Path) -> None:
     )
     if not holds_blob(array):
         sys.exit("the link gives wrong bytes")
-    if not link.delay <= late + 1e-3 or late > link.delay * (1 + _OFF) + _LATE:
-        sys.exit("the delay is not what was asked for")
-    if link.rate is not None and not abs(rate / link.rate - 1) < _OFF:
-        sys.exit("the rate is not what was asked for")
+    is_late = link.delay - _EARLY < late < link.delay * (1 + _OFF) + _LATE
+    if link.rate is None:
+        return is_late
+    share = _CHECKED / link.rate + link.delay  # seconds for what each of many connections brings
+    expected = array.nbytes / share
+    return is_late and abs(rate / link.rate - 1) < _OFF and together > expected * (1 - _OFF)
 
 
 def _got(url: str) -> bytes:
