@@ -101,6 +101,9 @@ class Cursors:
         connections = self.connections
         if connections < 2 or not window.runs_on or window.ahead_to >= size:
             return []
+        last = self.held.at(window.ahead_to - 1)
+        if last is not None and not last.is_running:
+            window.is_full()
         reach = window.reach(self._most)
         limit = min(size, window.next + reach)
         part_size = window.part_size(reach, connections, self._link.part_size(reach))

@@ -386,9 +386,7 @@ class PinnedBlob:
     def _await(self, part: AheadPart, start: int, stop: int, window: Window) -> memoryview | None:
         """Wait for bytes of a part and lend them; None: it failed, or was given up."""
         with self._changed:
-            if part.start + part.received > start:
-                window.did_not_wait()
-            else:
+            if part.start + part.received <= start:
                 window.waited()
                 self._source.counters.add(stalls=1)
             while part.start + part.received <= start and part.is_running:

@@ -7,7 +7,7 @@ __all__ = ["Flow", "Window"]
 # Bytes. What a first window reaches ahead; stalls double it, and a reader that never waits
 # halves it (mountpoint-s3's rule).
 _FIRST_REACH = 1024 * 1024
-_NEVER_WAITED = 16  # reads in a row
+_FULL_READS = 16  # in a row
 # Over-read is bounded by what was read: twice that, so that the window can double.
 _OF_CONSUMED = 2
 _SMALLEST_PART = 256 * 1024
@@ -45,10 +45,10 @@ class Window:
 
     __slots__ = (
         "_began_at",
+        "_full",
         "_lent",
         "_reach",
         "_reads",
-        "_unwaited",
         "ahead_to",
         "consumed",
         "flow",
@@ -68,7 +68,7 @@ class Window:
         self._reads = 0
         self._lent = 0
         self._reach = _FIRST_REACH
-        self._unwaited = 0
+        self._full = 0
 
     @property
     def runs_on(self) -> bool:
@@ -104,15 +104,15 @@ class Window:
         self.ahead_to = max(self.ahead_to, self.next)
 
     def waited(self) -> None:
-        """Reach further: the reader had to wait."""
-        self._unwaited = 0
-        self._reach *= 2
+        """Reach as far as it may: the reader had to wait."""
+        self._full = 0
+        self._reach = max(2 * self._reach, _OF_CONSUMED * self.consumed)
 
-    def did_not_wait(self) -> None:
-        """Reach less far in time: the memory serves others better."""
-        self._unwaited += 1
-        if self._unwaited >= _NEVER_WAITED:
-            self._unwaited = 0
+    def is_full(self) -> None:
+        """Reach less far in time: all has come, and the memory serves others better."""
+        self._full += 1
+        if self._full >= _FULL_READS:
+            self._full = 0
             self._reach = max(_FIRST_REACH, self._reach // 2)
 
     def reach(self, most: int) -> int:
