@@ -82,7 +82,10 @@ class Cursors:
             self._windows.remove(found)
         self._windows.insert(0, found)
         found.arrive(offset)
-        self._retire(found)
+        part = self.held.at(offset)
+        if part is None or part is not found.part:
+            found.part = part
+            self._retire(found)
         self._give_up_left()
         found.misses = 0
         found.touched = time.monotonic()

@@ -75,16 +75,24 @@ class PinnedBlob:
     def readinto_at(self, memory: memoryview, offset: int) -> int:
         """Fill all of `memory` with the bytes from `offset` on."""
         stop = offset + len(memory)
+        lent = flow = None
+        held: list[AheadPart] = []
         with self._changed:
             self._check()
             window = self._cursors.enter(offset)
-            held = self._cursors.held.between(offset, stop)
-            is_held = bool(held) and held[0].start <= offset
-            flow = None if is_held else self._take_flow(window, offset)
+            part = self._cursors.held.at(offset)
+            if part is not None and stop <= part.start + part.received:
+                lent = part.lend(offset, stop)
+            else:
+                held = self._cursors.held.between(offset, stop)
+                flow = self._take_flow(window, offset) if part is None else None
             window.read(len(memory))
             begun = self._cursors.read_ahead(self._source, window, self._size)
         self._run(begun)
-        if held or flow is not None:
+        if part is not None and lent is not None:
+            with lent:
+                part.block.copy(offset - part.start, stop - part.start, memory)
+        elif held or flow is not None:
             self._gather(memory, offset, held, flow, window)
         else:
             self._fetch(memory, offset, window)

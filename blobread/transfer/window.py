@@ -1,6 +1,11 @@
 """One cursor of a reader: where it is, whether it runs on, and how far ahead of it to read."""
 
+from typing import TYPE_CHECKING
+
 from .resume import ResumingStream
+
+if TYPE_CHECKING:
+    from .ahead import AheadPart
 
 __all__ = ["Flow", "Window"]
 
@@ -37,6 +42,8 @@ class Window:
     ahead_to : int
         Up to where the bytes are held or under way.
     flow : Flow or None
+    part : AheadPart or None
+        The one that it read in last.
     misses : int
         Reads elsewhere since the last one here.
     touched : float
@@ -54,6 +61,7 @@ class Window:
         "flow",
         "misses",
         "next",
+        "part",
         "touched",
     )
 
@@ -63,6 +71,7 @@ class Window:
         self.ahead_to = offset
         self.flow: Flow | None = None
         self.misses = 0
+        self.part: AheadPart | None = None
         self.touched = 0.0
         self._began_at = offset
         self._reads = 0
