@@ -299,6 +299,17 @@ def test_a_kept_connection_that_dies_unheard_is_replaced_once(
     assert connections(case) == [1, 1, 2, 2, 3]
 
 
+def test_of_many_kept_connections_no_second_one_is_tried_with_what_may_have_been_heard(
+    fault_server: FaultServer,
+) -> None:
+    case = fault_server.case(BLOB)
+    warm(case, 3)
+    case.add(Fault("close_before_answer", times=2))
+    with pytest.raises(TruncatedBlobError):
+        read_all(part_of(case))
+    assert connections(case) == [1, 2, 3, 3, 4]
+
+
 def test_all_stale_connections_are_passed_over_and_nothing_is_sent_on_them(
     fault_server: FaultServer,
 ) -> None:
@@ -397,6 +408,23 @@ def test_close_does_not_hurt_whoever_has_the_connection_next(fault_server: Fault
     count = second.readinto(view)
     first.close()
     assert bytes(view[:count]) + read_all(second) == BLOB.read(10, 5010)
+    assert connections(case) == [1, 1]
+
+
+def test_close_just_after_the_connection_was_given_back_does_not_hurt_it(
+    fault_server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = fault_server.case(BLOB)
+    part, give = part_of(case), pool.give
+
+    def give_and_close(connection: Connection) -> None:
+        give(connection)
+        part.close()
+
+    monkeypatch.setattr(pool, "give", give_and_close)
+    with pytest.raises(ValueError, match="closed stream"):
+        read_all(part)
+    assert read_all(part_of(case)) == BLOB.read(0, 5000)
     assert connections(case) == [1, 1]
 
 
