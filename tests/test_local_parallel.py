@@ -180,7 +180,12 @@ def test_interrupt_waits_for_the_threads_and_comes_out(f: BlobReader, threads: T
     assert f.read() == DATA
 
 
-def test_close_in_another_thread_ends_the_read(path: Path, threads: Threads) -> None:
+@pytest.mark.parametrize(
+    "read", [lambda f, memory: f.readinto(memory), lambda f, memory: f.readinto_at(memory, 0)]
+)
+def test_close_in_another_thread_ends_the_read(
+    path: Path, threads: Threads, read: Callable[[BlobReader, bytearray], int]
+) -> None:
     f = blobread.open(path)
 
     def closing(function: Callable[..., object], args: tuple[Any, ...]) -> int:
@@ -190,7 +195,7 @@ def test_close_in_another_thread_ends_the_read(path: Path, threads: Threads) -> 
     memory = bytearray(len(DATA))
     threads.instead.append(closing)
     with pytest.raises(ValueError, match="closed"):
-        f.readinto(memory)
+        read(f, memory)
     memory.append(0)
 
 
