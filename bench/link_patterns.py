@@ -119,8 +119,8 @@ def is_same(found: object, right: Any) -> bool:
     if isinstance(found, list) and isinstance(right, list):
         return len(found) == len(right) and all(map(is_same, found, right))
     if isinstance(found, np.ndarray):
-        return np.array_equal(found, right)
-    return found == right
+        return bool(np.array_equal(found, right))
+    return bool(found == right)
 
 
 def measure(
