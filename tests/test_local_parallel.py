@@ -181,7 +181,9 @@ def test_interrupt_waits_for_the_threads_and_comes_out(f: BlobReader, threads: T
 
 
 @pytest.mark.parametrize(
-    "read", [lambda f, memory: f.readinto(memory), lambda f, memory: f.readinto_at(memory, 0)]
+    "read",
+    [lambda f, memory: f.readinto(memory), lambda f, memory: f.readinto_at(memory, 0)],
+    ids=["readinto", "readinto_at"],
 )
 def test_close_in_another_thread_ends_the_read(
     path: Path, threads: Threads, read: Callable[[BlobReader, bytearray], int]
