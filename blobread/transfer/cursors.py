@@ -10,11 +10,12 @@ from .held import Held
 from .link import Link
 from .resume import ResumingStream
 from .source import Source
-from .window import Flow, Window
+from .window import SMALLEST_PART, Flow, Window
 
 __all__ = ["Cursors"]
 
 _MOST_CURSORS = 16
+_LOOKS = 0.02  # seconds between two looks at the link
 _MOST_AHEAD = 128 * 1024 * 1024
 _KEPT = 64 * 1024  # a part behind a cursor is kept for those who look back, if it is so small
 _MOST_KEPT = 8  # of them
@@ -56,39 +57,60 @@ class Cursors:
         self.parallel = parallel
         self._most = _MOST_AHEAD if buffer_size is None else buffer_size
         self._windows: list[Window] = []  # the one used last comes first
+        self._reads = 0
+        self._next_look = 0.0
+        self._connections = 1
+        self._hole = 0
 
     @property
     def connections(self) -> int:
         """How many connections to use."""
-        return self.parallel or self._link.connections
+        self._look()
+        return self._connections
+
+    @property
+    def hole(self) -> int:
+        """Bytes that cost less to read through than a request does."""
+        self._look()
+        return self._hole
+
+    def _look(self) -> float:
+        """Look at the link, now and then: what it knows changes slowly, and each read asks."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + _LOOKS
+            self._connections = self.parallel or self._link.connections
+            self._hole = self._link.hole
+        return now
 
     def enter(self, offset: int) -> Window:
         """The cursor that a read at `offset` belongs to, moved there; else a new one."""
-        hole = self._link.hole
+        now = self._look()
+        self._reads += 1
+        part = self.held.at(offset)
         found = None
         for window in self._windows:
-            if found is None and window.continues(offset, hole):
+            skipped = offset - window.next
+            if skipped == 0 or (0 < skipped <= self._hole and window.runs_on):
                 found = window
-            else:
-                window.misses += 1
+                break
+        if found is None and part is not None and part.owner in self._windows:
+            found = part.owner  # it looks back, or far ahead
         if found is None:
-            part = self.held.at(offset)
-            if part is not None and part.owner in self._windows:
-                found = part.owner  # it looks back, or far ahead
-        if found is None:
-            self._make_room()
+            if len(self._windows) >= _MOST_CURSORS:
+                self._leave(self._windows[-1])
             found = Window(offset)
         else:
             self._windows.remove(found)
         self._windows.insert(0, found)
         found.arrive(offset)
-        part = self.held.at(offset)
-        if part is None or part is not found.part:
+        if found.flow is not None or (len(self.held) and (part is None or part is not found.part)):
             found.part = part
             self._retire(found)
-        self._give_up_left()
-        found.misses = 0
-        found.touched = time.monotonic()
+        found.read_as = self._reads
+        found.touched = now
+        if len(self.held):
+            self._give_up_left()
         return found
 
     def opened(self, flow: Flow) -> None:
@@ -101,7 +123,7 @@ class Cursors:
 
     def read_ahead(self, source: Source, window: Window, size: int) -> list[AheadPart]:
         """Plan the parts ahead of a cursor that runs on; they are to be run without the lock."""
-        connections = self.connections
+        connections = self._connections
         if connections < 2 or not window.runs_on or window.ahead_to >= size:
             return []
         last = self.held.at(window.ahead_to - 1)
@@ -109,6 +131,8 @@ class Cursors:
             window.is_full()
         reach = window.reach(self._most)
         limit = min(size, window.next + reach)
+        if window.ahead_to + SMALLEST_PART > limit < size:
+            return []
         part_size = window.part_size(reach, connections, self._link.part_size(reach))
         begun: list[AheadPart] = []
         while True:
@@ -192,10 +216,6 @@ class Cursors:
         for window in [one for one in self._windows if one.touched < since]:
             self._leave(window)
 
-    def _make_room(self) -> None:
-        while len(self._windows) >= _MOST_CURSORS:
-            self._leave(self._windows[-1])
-
     def _give_up_left(self) -> None:
         """Give up reading ahead of cursors that the reader has left.
 
@@ -204,7 +224,7 @@ class Cursors:
         """
         running = [one for one in self._windows if one.ahead_to > one.next]
         for window in running:
-            if window.misses > len(running):
+            if self._reads - window.read_as > len(running):
                 self._leave(window)
 
     def _leave(self, window: Window) -> None:

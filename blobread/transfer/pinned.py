@@ -13,8 +13,10 @@ from .fill import Fill, Place
 from .part import Copy, Part
 from .ranges import plan
 from .receive import receive, receive_and_drop
+from .request import Request
 from .resume import ResumingStream
 from .source import Source
+from .tokens import bucket
 from .window import Flow, Window
 from .workers import PARTS
 
@@ -26,6 +28,7 @@ OnProgress: TypeAlias = Callable[[int, int | None], object]
 _BLOCK = 16 * 1024  # a lone small read is aligned to it, and takes two
 _LARGEST_BLOCK = 256 * 1024
 _LENT = 1024 * 1024  # at most, so that it is seen where the reader is
+_WHOLE = 1024 * 1024  # of the bytes of a read that are one part in any case
 _OPENING = 256 * 1024  # of a first stream that does not say where it ends, no more is used
 _LONGEST_FLOW = 128 * 1024 * 1024
 
@@ -64,7 +67,7 @@ class PinnedBlob:
         self._cursors = Cursors(self._changed, self._link, source.counters, parallel, buffer_size)
         self._most = buffer_size
         self._on_progress = on_progress
-        self._under_way: set[Fill | ResumingStream] = set()
+        self._under_way: set[Fill | Request | ResumingStream] = set()
         self._is_stopped = False
         if first is not None:
             stop = min(getattr(first, "stop", _OPENING), self._size)
@@ -140,6 +143,9 @@ class PinnedBlob:
             flow = Flow(ResumingStream(self._source, offset, stop), offset, stop)
             self._pull(flow, memory, offset, window)
             return
+        if len(memory) <= _WHOLE:
+            self._fetch_here(memory, offset)
+            return
         places = self._places(memory, offset, offset, stop)
         if len(places) == 1:
             self._fetch_here(memory, offset)
@@ -150,11 +156,41 @@ class PinnedBlob:
     def _fetch_here(self, memory: memoryview, offset: int) -> None:
         """Fill `memory` by one request, on the thread of the caller."""
         stream = ResumingStream(self._source, offset, offset + len(memory))
+        if self._source.is_lazy and self._fetch_plainly(memory, offset, stream):
+            return
         with self._pulling(stream):
             try:
-                receive(stream, memory, tick=self._tick)
+                receive(stream, memory[stream.position - offset :], tick=self._tick)
             finally:
                 stream.close()
+
+    def _fetch_plainly(self, memory: memoryview, offset: int, stream: ResumingStream) -> bool:
+        """Try it without what makes a stream survive faults; have that go on where this fails.
+
+        Small reads all over a blob come by here, and to get ready for faults costs as much as the
+        rest. The memory is safe: only this thread writes into it.
+        """
+        request = Request(self._source)
+        done = 0
+        failure = None
+        self._under_way.add(request)
+        try:
+            self._check()
+            request.open(offset, offset + len(memory))
+            self._check()  # stop() would have found no stream until now
+            while done < len(memory) and (count := request.readinto(memory[done:])):
+                done += count
+        except Exception as error:
+            failure = error
+        finally:
+            self._under_way.discard(request)
+            request.close()
+        if done == len(memory):
+            bucket.give()
+            return True
+        self._check()
+        stream.go_on(offset + done, failure, request)
+        return False
 
     def _places(self, memory: memoryview, offset: int, start: int, stop: int) -> list[Place]:
         """Divide ``[start, stop)`` into parts; `memory` begins at `offset`."""
@@ -260,7 +296,7 @@ class PinnedBlob:
         flow = window.flow
         if flow is None or flow.is_busy or offset < flow.at:
             return None
-        if offset < flow.stop and offset - flow.at <= self._link.hole:
+        if offset < flow.stop and offset - flow.at <= self._cursors.hole:
             flow.is_busy = True
             return flow
         self._cursors.drop_flow(window)
@@ -338,6 +374,8 @@ class PinnedBlob:
         for one in under_way:
             if isinstance(one, Fill):
                 one.leave()
+            elif isinstance(one, Request):
+                one.interrupt()
             else:
                 one.close()
         self._sweep()

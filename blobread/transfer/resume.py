@@ -56,6 +56,22 @@ class ResumingStream:
         self._is_closed = False
         self._forks = forks()
 
+    def go_on(self, position: int, error: Exception | None, request: Request) -> None:
+        """Take over at `position` from a request that failed, or ended early.
+
+        Raises
+        ------
+        Exception
+            If that is nothing to be tried again.
+        """
+        self.position = position
+        if error is None:
+            message = f"the stream ended at byte {position}, before byte {self._stop}"
+            error = self._source.error(TruncatedBlobError, message)
+        verdict = self._verdict(error, request)
+        if verdict is not None:
+            raise verdict from (None if verdict is error else error)
+
     def readinto(self, buffer: memoryview, /) -> int:
         """Receive 1 to ``len(buffer)`` bytes; 0 at `stop`, and only there.
 

@@ -7,7 +7,7 @@ from .resume import ResumingStream
 if TYPE_CHECKING:
     from .ahead import AheadPart
 
-__all__ = ["Flow", "Window"]
+__all__ = ["SMALLEST_PART", "Flow", "Window"]
 
 # Bytes. What a first window reaches ahead; stalls double it, and a reader that never waits
 # halves it (mountpoint-s3's rule).
@@ -15,7 +15,7 @@ _FIRST_REACH = 1024 * 1024
 _FULL_READS = 16  # in a row
 # Over-read is bounded by what was read: twice that, so that the window can double.
 _OF_CONSUMED = 2
-_SMALLEST_PART = 256 * 1024
+SMALLEST_PART = 256 * 1024
 
 
 class Flow:
@@ -44,8 +44,8 @@ class Window:
     flow : Flow or None
     part : AheadPart or None
         The one that it read in last.
-    misses : int
-        Reads elsewhere since the last one here.
+    read_as : int
+        The number of its last read among all of the reader.
     touched : float
         When it read last, on the clock of `time.monotonic`.
     """
@@ -59,9 +59,9 @@ class Window:
         "ahead_to",
         "consumed",
         "flow",
-        "misses",
         "next",
         "part",
+        "read_as",
         "touched",
     )
 
@@ -70,7 +70,7 @@ class Window:
         self.consumed = 0
         self.ahead_to = offset
         self.flow: Flow | None = None
-        self.misses = 0
+        self.read_as = 0
         self.part: AheadPart | None = None
         self.touched = 0.0
         self._began_at = offset
@@ -85,10 +85,6 @@ class Window:
         # A cursor that began in the middle has to show more: indices are read in a piece or two,
         # and left. (gcsfs wants three reads, Linux one; bounded by `consumed`, either is cheap.)
         return self._reads >= (2 if self._began_at == 0 else 3)
-
-    def continues(self, offset: int, hole: int) -> bool:
-        """Tell whether a read at `offset` goes on from here, over `hole` bytes if it runs on."""
-        return offset == self.next or (self.runs_on and self.next < offset <= self.next + hole)
 
     def arrive(self, offset: int) -> None:
         """Take in that a read begins at `offset`; of what was lent, the part before it was read."""
@@ -132,5 +128,5 @@ class Window:
     @staticmethod
     def part_size(reach: int, connections: int, most: int) -> int:
         """How long the next part is to be: a power of two, as the blocks of memory are."""
-        size = max(_SMALLEST_PART, min(reach // connections, most))
+        size = max(SMALLEST_PART, min(reach // connections, most))
         return int(1 << (size.bit_length() - 1))
