@@ -31,6 +31,8 @@ cdef enum:
     # is complete that such a copy can be forgotten.
     PIECE = 1024
     WASTE = 256 * 1024
+    # So many bytes are worth a release of the GIL: no more are waited for.
+    ENOUGH = 256 * 1024
 
 cdef double TURN = 0.02     # seconds: so long a call fills memory, from its first bytes on
 
@@ -280,7 +282,7 @@ cdef class Exchange:
     cdef long long bring(self, char *to, Py_ssize_t room) noexcept nogil:
         """Go on until `to` is full, or the turn is over; 0, or -EINTR to be called again.
 
-        It waits for the first bytes only: an error after them is for the next call.
+        The first bytes have the socket's own timeout. An error after them is for the next call.
         """
         cdef long long got
         cdef double now, until = 0
@@ -290,20 +292,20 @@ cdef class Exchange:
                 return got
             if got > 0:
                 self.done += got
-                if self.done == room:
-                    break
             elif got != -EAGAIN or self.done == 0:
                 self.failure = -got
+                break
+            # Nothing is left to be received, as it seems.
+            if self.done == room or self.done >= ENOUGH:
                 break
             now = wire_now()
             if until == 0:
                 until = now + TURN
             if now >= until:
                 break
-            if got < 0:
-                got = wire_wait(self.fd, <int>((until - now) * 1000) + 1)
-                if got <= 0:
-                    return got
+            got = wire_wait(self.fd, <int>((until - now) * 1000) + 1)
+            if got <= 0:
+                return got
         return 0
 
     cdef bint forget(self, Py_ssize_t count, int pause, double until) noexcept nogil:
