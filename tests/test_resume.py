@@ -1,10 +1,12 @@
 """A stream goes on where it broke, gives every byte of one version, and leaves nothing behind."""
 
+import gc
 import os
 import random
 import signal
 import threading
 import warnings
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -136,7 +138,7 @@ def test_a_given_stream_that_breaks_is_resumed() -> None:
 
 
 def test_what_brings_nothing_is_given_up_and_can_be_read_on(store: type[OneBlob]) -> None:
-    driver = store(DATA, breaking(ConnectionResetError, *[40] * 6))
+    driver = store(DATA, breaking(ConnectionResetError, *[40] * 11))
     stream, buffer = resuming(driver), memoryview(bytearray(300))
     assert stream.readinto(buffer) == 40
     with pytest.raises(RetriesExhaustedError, match="6 failures in a row") as caught:
@@ -145,15 +147,16 @@ def test_what_brings_nothing_is_given_up_and_can_be_read_on(store: type[OneBlob]
     assert driver.left_open == 0
     assert stream.position == 40
     assert len(driver.asked) == 6
-    assert stream.readinto(buffer) == 160
+    assert stream.readinto(buffer) == 160  # with five retries of its own
     assert bytes(buffer[:160]) == DATA[40:]
+    assert len(driver.asked) == 12
 
 
 def test_64_kib_of_progress_are_a_new_beginning(store: type[OneBlob]) -> None:
     for step, works in ((PROGRESS, True), (PROGRESS - 1, False)):
         size = 4 * PROGRESS
         driver = store(bytes(size), breaking(ConnectionResetError, *range(0, size, step)))
-        stream = resuming(driver, retry=quick(max_retries=1))
+        stream = resuming(driver, retry=quick(max_retries=2))
         if works:
             assert len(read_to_end(stream)) == size
         else:
@@ -210,6 +213,29 @@ def test_the_callers_memory_is_free_after_an_error(store: type[OneBlob]) -> None
     with pytest.raises(RetriesExhaustedError), memoryview(memory) as view:
         stream.readinto(view)
     memory += b"it can be resized"
+
+
+class Memory(bytearray):
+    """Memory that can be watched."""
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_an_error_keeps_the_callers_memory_no_longer_than_it_lives(
+    store: type[OneBlob], retries: int
+) -> None:
+    driver = store(DATA, breaking(ConnectionResetError, *[0] * 6))
+    stream = resuming(driver, retry=quick(max_retries=retries))
+    memory = Memory(300)
+    watched = weakref.ref(memory)
+    gc.collect()
+    gc.disable()
+    try:
+        with suppress(OSError):
+            stream.readinto(memoryview(memory))
+        del memory
+        assert watched() is None
+    finally:
+        gc.enable()
 
 
 def test_a_close_that_fails_is_a_warning(store: type[OneBlob]) -> None:
@@ -289,6 +315,17 @@ def test_bytes_that_come_are_waited_for_however_late_they_are() -> None:
     assert stream.readinto(buffer) == 1
     threading.Event().wait(0.03)  # the reader, which has other things to do
     assert stream.readinto(buffer) == 1
+    stream.close()
+
+
+def test_the_deadline_does_not_run_while_the_reader_is_busy_elsewhere() -> None:
+    driver = OneBlob(DATA, breaking(ConnectionResetError, 0, 10))
+    stream, buffer = resuming(driver, retry=quick(retry_timeout=900)), memoryview(bytearray(99))
+    assert stream.readinto(buffer) == 10
+    assert stream._attempts is not None
+    assert stream._attempts.deadline is not None
+    stream._attempts.deadline -= 1000
+    assert stream.readinto(buffer) == 99
     stream.close()
 
 

@@ -345,6 +345,13 @@ def test_a_retry_that_succeeds_costs_nothing(clock: Clock, bucket: TokenBucket) 
     assert bucket.tokens == TokenBucket.capacity
 
 
+def test_a_success_begins_a_new_row(clock: Clock) -> None:
+    attempts = Waiting(Retry(max_retries=1), clock)
+    for _ in range(9):
+        assert attempts.failed(TimeoutError()) is None
+        attempts.succeeded()
+
+
 def test_a_success_gives_one_token_back_and_never_more_than_there_were() -> None:
     bucket = TokenBucket()
     bucket.give()

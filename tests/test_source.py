@@ -1,12 +1,13 @@
 """Which version of a blob is read, and what its change does in each mode of pin=."""
 
+import threading
 import warnings
 from dataclasses import replace
 
 import pytest
 from misbehaving import Stream, at_most
 from resuming import QUICK, LazyBlob, VersionedBlob, breaking, read_to_end, source_of
-from together import together
+from together import PATIENCE, together
 
 from blobread import BlobChangedError, BlobError, BlobInfo, RetriesExhaustedError
 from blobread.transfer.link import Link
@@ -147,8 +148,14 @@ def test_another_size_is_an_error_where_a_version_would_be_a_warning(
 def test_parts_that_see_the_change_together_warn_once() -> None:
     driver = VersionedBlob(OLD)
     one = source(driver, "warn")
-    pin = one.pin
+    pin, stat, all_ask = one.pin, driver.stat, threading.Barrier(4)
     driver.change(NEW)
+
+    def stat_together(path: str, /) -> BlobInfo:
+        all_ask.wait(PATIENCE)
+        return stat(path)
+
+    driver.stat = stat_together  # type: ignore[method-assign]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         verdicts = together(*[lambda: one.forgives(BlobChangedError("changed"), pin)] * 4)

@@ -32,7 +32,6 @@ class Request:
         "_began",
         "_first_byte_after",
         "_is_met",
-        "_is_reported",
         "_seconds",
         "_source",
         "_stream",
@@ -46,8 +45,7 @@ class Request:
         self._source = source
         self._stream = stream
         self._is_met = self.is_given
-        self._is_reported = self.is_given  # when it was asked, and what came of it, is not known
-        self._began = 0.0
+        self._began = 0.0  # and stays so of a given one: when it was asked for is not known
         self._first_byte_after: float | None = None
         self._after = 0
         self._seconds = 0.0
@@ -127,8 +125,8 @@ class Request:
 
     def close(self) -> None:
         """Give back what the stream holds, and tell the link how it went; idempotent."""
-        if not self._is_reported and self._began:
-            self._is_reported = True
+        if self._began:
+            self._began = 0.0
             self._source.link.finished(self._first_byte_after, self._after, self._seconds)
         self.interrupt()
         self._stream = None
