@@ -41,7 +41,7 @@ _PATIENCE = 10.0
 
 # tcp_nopush: with it the end of every other answer of 64 KiB waits 40 ms for a delayed ACK.
 _CONFIG = """
-load_module {modules}/ngx_http_echo_module.so;
+load_module {module};
 {user}
 daemon off;
 worker_processes 1;
@@ -113,6 +113,9 @@ def serve_link(root: Path, state: Path, delay: float, rate: int | None = RATE) -
     """
     if sys.platform != "linux":
         raise RuntimeError("only Linux paces the connections of a listening socket")
+    module = nginx.modules() / "ngx_http_echo_module.so"
+    if not module.exists():
+        raise RuntimeError(f"nginx has no {module}: install its echo module")
     with socket.create_server(("127.0.0.1", 0), backlog=4096) as listener:
         # Accepted sockets inherit all of these. Not bbr, where that is the default: it looks for
         # a rate of its own below the bound.
@@ -122,7 +125,7 @@ def serve_link(root: Path, state: Path, delay: float, rate: int | None = RATE) -
             listener.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, rate)
         port = listener.getsockname()[1]
         config = _CONFIG.format(
-            modules=nginx.modules(),
+            module=module,
             user=nginx.user(),
             state=state,
             root=root,

@@ -39,27 +39,32 @@ ONE = "{}, one connection"  # and one that a single one fills
 
 _SIZE, _LARGE = 256 * _MIB, 1 << 30
 _CHUNK = 256 * _KIB  # of the loop: smaller than most buffers, so that these matter
-_PATIENCE = 4.0  # seconds: no more is read by a buffer that would take longer for all
+_PATIENCE = 4.0  # seconds for all of a blob
+_LEAST_DELAY = 0.001
+_MANY = 16
 _SHARE = 64 * _MIB  # of each connection
 _CONNECTIONS = (1, 2, 4, 8, 16, 32, 64)
 _CONNECTIONS_DELAY = 0.01
+_QUICK_DELAYS = (0.01, 0.05)
+_QUICK_CONNECTIONS = (1, 16, 64)
 
 
-def amount(delay: float, buffer: int, size: int) -> int:
-    """How much to read in little time, if a buffer is filled, then used, then filled again."""
-    speed = buffer / (delay + buffer / RATE)
-    if size / speed <= _PATIENCE + size / RATE:
+def amount(delay: float, buffer: int, connections: int, size: int) -> int:
+    """How much to read: all, or what comes in a second where all would take many."""
+    speed = buffer / (max(delay, _LEAST_DELAY) + buffer / (connections * RATE))
+    if size / speed <= _PATIENCE:
         return size
-    return max(2, round(_PATIENCE / 2 * speed / buffer)) * buffer
+    return min(size, max(2, round(speed / buffer)) * buffer)
 
 
 def measure_delay(url: str, delay: float, array: Bytes, rounds: int) -> list[results.Case]:
     """Read by "auto" and by all sizes of buffer; those that are to read as much take turns."""
     groups: dict[int, dict[str, Opener]] = {array.nbytes: {AUTO: blobread.open}}
     for label, buffer in BUFFERS.items():
-        group = groups.setdefault(amount(delay, buffer, array.nbytes), {})
-        group[WINDOW.format(label)] = partial(blobread.open, buffer_size=buffer)
-        group[ONE.format(label)] = partial(blobread.open, buffer_size=buffer, parallel=1)
+        many = groups.setdefault(amount(delay, buffer, _MANY, array.nbytes), {})
+        many[WINDOW.format(label)] = partial(blobread.open, buffer_size=buffer)
+        one = groups.setdefault(amount(delay, buffer, 1, min(array.nbytes, _SHARE)), {})
+        one[ONE.format(label)] = partial(blobread.open, buffer_size=buffer, parallel=1)
     cases = []
     for size, group in groups.items():
         part = array[:size]
@@ -112,18 +117,20 @@ def main() -> None:
         sys.exit("skipped: blobread.open has no parallel= yet")
     rounds = options.rounds or (1 if options.quick else 3)
     size, large = (_SIZE // 4, _LARGE // 4) if options.quick else (_SIZE, _LARGE)
+    delays = _QUICK_DELAYS if options.quick else DELAYS
+    counts = _QUICK_CONNECTIONS if options.quick else _CONNECTIONS
     array = np.empty(large, np.uint8)
     buffers, connections = [], []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_blob(root / "blob", large)
-        for delay in DELAYS:
+        for delay in delays:
             with serving(delay, root=root) as link:
                 url = f"{link.url}blob"
                 buffers += measure_delay(url, delay, array[:size], rounds)
                 if delay == _CONNECTIONS_DELAY:
                     connections = [
-                        measure_connections(url, array, count, rounds) for count in _CONNECTIONS
+                        measure_connections(url, array, count, rounds) for count in counts
                     ]
     print(results.save("link_buffers", buffers))
     print(results.save("link_connections", connections))

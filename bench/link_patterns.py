@@ -31,7 +31,8 @@ import blobread
 
 _DELAY = 0.01
 _SIZE, _QUICK_SIZE = 256 << 20, 64 << 20
-_MEMBER = 128 << 10
+_ZIPPED = 128 << 10  # bytes of a member
+_TARRED = 1 << 20
 _COLUMNS = 16
 _CHUNK = 256  # rows and columns of float64: 512 KiB
 
@@ -46,8 +47,8 @@ _OPENERS: dict[str, Callable[[str], Any]] = {
 
 def write_zip(path: Path, size: int) -> None:
     with zipfile.ZipFile(path, "w") as archive:
-        for number in range(size // _MEMBER):
-            archive.writestr(f"member{number}", expected(number * _MEMBER, _MEMBER))
+        for number in range(size // _ZIPPED):
+            archive.writestr(f"member{number}", expected(number * _ZIPPED, _ZIPPED))
 
 
 def read_zip(file: Any) -> object:
@@ -59,10 +60,10 @@ def read_zip(file: Any) -> object:
 
 def write_tar(path: Path, size: int) -> None:
     with tarfile.open(path, "w") as archive:
-        for number in range(size // _MEMBER):
+        for number in range(size // _TARRED):
             member = tarfile.TarInfo(f"member{number}")
-            member.size = _MEMBER
-            archive.addfile(member, BytesIO(expected(number * _MEMBER, _MEMBER)))
+            member.size = _TARRED
+            archive.addfile(member, BytesIO(expected(number * _TARRED, _TARRED)))
 
 
 def read_tar(file: Any) -> object:

@@ -97,7 +97,8 @@ def draw_patterns(patterns: Mapping[str, tuple[list[Case], float]], path: Path) 
     for axes, (unit, (cases, scale)) in zip(panels, patterns.items(), strict=True):
         bars(axes, cases, scale=scale, inverse=False, with_legend=False)
         axes.set_xscale("log")
-        axes.set_xlabel(f"{unit} (logarithmic; shorter is better)")
+        axes.set_xlabel(unit)
+    panels[1].set_title("logarithmic; shorter is better", fontsize="medium")
     for axes in panels[1:]:
         axes.set_yticklabels([])
     picture.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)

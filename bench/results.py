@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 from importlib import metadata
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
@@ -70,9 +71,12 @@ def is_dirty() -> bool:
         return True
     imported, tree = Path(blobread.__file__).parent, _ROOT / "blobread"
     if imported == tree:
-        built = Path(blobread._reader.__file__).stat().st_mtime
-        sources = (path for path in tree.iterdir() if path.suffix in (".pyx", ".pxi", ".h"))
-        return any(path.stat().st_mtime > built for path in sources)
+        return any(
+            source.stat().st_mtime > built.stat().st_mtime
+            for built in tree.rglob(f"*{EXTENSION_SUFFIXES[0]}")
+            for source in built.parent.iterdir()
+            if source.suffix in (".pyx", ".pxi", ".h")
+        )
     return any(
         path.read_bytes() != (imported / path.relative_to(tree)).read_bytes()
         for path in tree.rglob("*.py")
