@@ -13,6 +13,7 @@ from blobread.driver import RawStream
 from blobread.errors import BlobError
 from blobread.http._wire import HAS_WIRE, UNSENT, UNUSUAL, Exchange
 from blobread.http.answer import Answer
+from blobread.http.arrival import receive_head
 from blobread.http.connection import Connection, Route
 from blobread.http.head import Malformed
 from blobread.http.pin import pin_of
@@ -148,7 +149,7 @@ def accepted(wire: bytes) -> RawStream | None:
         connection.set_timeout(10)
         connection.ask(b"GET", 10)
         try:
-            head, rest = connection.receive_head(float("inf"))
+            head, rest = receive_head(connection, float("inf"))
             answer = Answer(connection, head, rest, Subject("http", "path"), False)
             stream, reach, _ = accept(answer, FIRST, FIRST + len(BODY), PIN)
         except (BlobError, Malformed, OSError):

@@ -16,6 +16,7 @@ from ..errors import (
 )
 from . import pool, redirect
 from .answer import Answer
+from .arrival import receive_head
 from .connect import TunnelRefused, connect
 from .connection import Connection, Route
 from .head import Head, Malformed
@@ -232,7 +233,7 @@ class Client:
             if not connection.sent:
                 pool.reject(connection)
                 return None
-            head, rest = connection.receive_head(now + patience)
+            head, rest = receive_head(connection, now + patience)
             connection.set_timeout(self.idle_timeout)
         except (TimeoutError, BlockingIOError) as error:
             connection.close()

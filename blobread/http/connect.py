@@ -1,5 +1,6 @@
 """New connections: TCP, the tunnel through a proxy, and TLS, by one deadline."""
 
+from .arrival import receive_head
 from .connection import Connection, Route, time_left
 from .dial import dial
 from .head import Head, Malformed
@@ -48,7 +49,7 @@ def _tunnel(connection: Connection, proxy: Proxy, deadline: float) -> None:
         request += f"Proxy-Authorization: {proxy.authorization}\r\n"
     connection.set_timeout(time_left(deadline))
     connection.ask(f"{request}\r\n".encode("ascii"), time_left(deadline))
-    head, rest = connection.receive_head(deadline)
+    head, rest = receive_head(connection, deadline)
     if not 200 <= head.status < 300:
         raise TunnelRefused(head)
     if rest:

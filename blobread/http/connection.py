@@ -1,4 +1,4 @@
-"""One connection to one origin: it sends requests, and receives the heads and bytes of answers."""
+"""One connection to one origin: it sends requests, and receives the bytes of answers."""
 
 import os
 import select
@@ -11,15 +11,12 @@ from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from ._wire import HAS_WIRE, UNSENT, UNUSUAL, Exchange
-from .head import MAX_BYTES, Head, Malformed, parse_head
 from .proxy import Proxy
 from .tls import wrap
 
-__all__ = ["Connection", "Holder", "HungUp", "Route", "forks", "time_left"]
+__all__ = ["Connection", "Holder", "Route", "forks", "time_left"]
 
 _PIECE = 1024  # as _wire.pyx has it
-_INTERIM_ANSWERS = 8
-_BEGINNING = b"HTTP/1."
 _NOTHING = memoryview(b"")
 _WASTE = bytearray(256 * 1024)  # of all connections: nobody reads it
 
@@ -34,10 +31,6 @@ class Route(NamedTuple):
     port: int
     proxy: Proxy | None
     context: ssl.SSLContext | None
-
-
-class HungUp(ConnectionError):
-    """The server closed the connection before the head of its answer was complete."""
 
 
 class Holder(Protocol):
@@ -61,8 +54,12 @@ class Connection:
         The same, but it may stay for some milliseconds more, to bring more bytes at once.
     first_byte_after : float
         Seconds from the end of the last request to the first bytes of its answer.
+    timeout : float
+        Seconds that a receive may wait; see `set_timeout`.
     sent : bool
         Whether the last request was sent, were it in vain.
+    begun : bytes
+        The first piece of the answer to it, until `receive_head` has it.
     heard : bool
         Whether the answer to it has begun.
     reused : bool
@@ -73,13 +70,12 @@ class Connection:
     """
 
     __slots__ = (
-        "_begun",
         "_born",
         "_exchange",
         "_poll",
         "_scratch",
         "_sock",
-        "_timeout",
+        "begun",
         "fill",
         "first_byte_after",
         "heard",
@@ -89,6 +85,7 @@ class Connection:
         "reused",
         "route",
         "sent",
+        "timeout",
     )
 
     def __init__(self, sock: socket.socket, route: Route) -> None:
@@ -100,7 +97,7 @@ class Connection:
         self.idle_since = 0.0
         self.first_byte_after = 0.0
         self._born = _forks
-        self._begun = b""
+        self.begun = b""
         self._scratch = bytearray(_PIECE)
         self._adopt(sock)
 
@@ -108,7 +105,7 @@ class Connection:
         self._sock = sock
         self.receive: Callable[[bytearray | memoryview, int], int] = sock.recv_into
         self.fill: Callable[[bytearray | memoryview, int], int] = self.receive
-        self._timeout = -1.0
+        self.timeout = -1.0
         self._exchange: Exchange | None = None
         if HAS_WIRE and not isinstance(sock, ssl.SSLSocket):
             self._exchange = Exchange(sock.fileno())
@@ -120,7 +117,7 @@ class Connection:
 
     def set_timeout(self, seconds: float) -> None:
         """Let no single receive wait for longer than this, and no send much longer."""
-        if seconds == self._timeout:
+        if seconds == self.timeout:
             return
         if self._exchange is not None:
             # The kernel's own timeout spares the poll(2) before each call, and the second change
@@ -129,14 +126,14 @@ class Connection:
             moment = struct.pack("@ll", whole, max(1, int((seconds - whole) * 1e6)))
             try:
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, moment)
-                if self._timeout < 0:  # a request fits into the socket's buffer: once is enough
+                if self.timeout < 0:  # a request fits into the socket's buffer: once is enough
                     self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, moment)
             except OSError:
                 self._exchange = None
                 self.fill = self.receive
         if self._exchange is None:
             self._sock.settimeout(seconds)
-        self._timeout = seconds
+        self.timeout = seconds
 
     def secure(self, context: ssl.SSLContext, host: str, deadline: float) -> None:
         """Speak TLS from here on; only now is it known who answers."""
@@ -178,11 +175,11 @@ class Connection:
         if wanted is not None:
             count = self._exchange.fetch(request, self.reused, wanted, total, buffer)
         else:
-            pause = -1 if patience >= self._timeout else int(patience * 1000) + 1
+            pause = -1 if patience >= self.timeout else int(patience * 1000) + 1
             count = self._exchange.ask(request, self.reused, pause)
         self.sent = count != UNSENT
         if count == UNUSUAL:
-            self._begun = self._exchange.piece()
+            self.begun = self._exchange.piece()
         self.heard = count >= 0
         self.first_byte_after = self._exchange.first_byte_after
         return max(count, -1)
@@ -194,7 +191,7 @@ class Connection:
         self.set_timeout(patience)
         self._sock.sendall(request)
         began = time.monotonic()
-        self._begun = self.receive_piece()
+        self.begun = self.receive_piece()
         self.first_byte_after = time.monotonic() - began
         return -1
 
@@ -215,60 +212,6 @@ class Connection:
     def receive_piece(self) -> bytes:
         """Receive a few bytes of framing; none: there will be no more."""
         return bytes(self._scratch[: self.receive(self._scratch, _PIECE)])
-
-    def receive_head(self, deadline: float) -> tuple[Head, memoryview]:
-        """Give a final answer's head, and the bytes of its body that came with it.
-
-        Raises
-        ------
-        HungUp, Malformed, TimeoutError, OSError
-        """
-        begun, self._begun = self._begun, b""
-        if not begun:
-            raise HungUp("the server closed the connection without an answer")
-        end = begun.find(b"\r\n\r\n")
-        if end >= 0 and begun.startswith(_BEGINNING):
-            self.heard = True
-            head = parse_head(begun[:end])
-            if head.status >= 200:
-                end += 4
-                return head, memoryview(begun)[end:] if end < len(begun) else _NOTHING
-        return self._receive_long_head(bytearray(begun), deadline)
-
-    def _receive_long_head(self, begun: bytearray, deadline: float) -> tuple[Head, memoryview]:
-        usual = self._timeout
-        interim = 0
-        try:
-            while True:
-                end = begun.find(b"\r\n\r\n")
-                self._check_beginning(begun, end)
-                if end >= 0:
-                    head = parse_head(begun[:end])
-                    if head.status >= 200:
-                        return head, memoryview(begun)[end + 4 :]
-                    del begun[: end + 4]
-                    interim += 1
-                    if interim > _INTERIM_ANSWERS or head.status == 101:
-                        raise Malformed("the server sent only interim answers")
-                    if begun:
-                        continue
-                self.set_timeout(time_left(deadline))
-                piece = self.receive_piece()
-                if not piece:
-                    raise HungUp("the server closed the connection within the head of its answer")
-                begun += piece
-        finally:
-            self.set_timeout(usual)
-
-    def _check_beginning(self, begun: bytearray, end: int) -> None:
-        # Told at once, and not only when 64 KiB or the timeout are spent.
-        if not begun.startswith(_BEGINNING) and not _BEGINNING.startswith(begun):
-            raise Malformed("the answer is not HTTP/1.0 or HTTP/1.1")
-        self.heard = True
-        if (end if end >= 0 else len(begun)) > MAX_BYTES:
-            raise Malformed(f"the head of the answer is longer than {MAX_BYTES} bytes")
-        if end < 0 and begun.count(b"\n") > begun.count(b"\r\n"):
-            raise Malformed("the head of the answer contains a bare LF")
 
     def is_quiet(self) -> bool:
         """Tell whether nothing is there to be received: neither bytes nor a close."""
