@@ -3,6 +3,9 @@
 `open` gives a binary file; `fromfile` an array; `stat` what the store says of a blob.
 """
 
+import builtins
+from typing import TYPE_CHECKING, Any
+
 from ._reader import BlobReader, ReaderStats
 from .arrays import fromfile
 from .driver import BlobInfo, RawStream, StorageDriver
@@ -24,8 +27,15 @@ from .errors import (
     TruncatedBlobError,
     UnsafeRedirectError,
 )
-from .opening import list, open, stat
+from .opening import link, list, open, stat
 from .schemes import register_scheme
+
+if TYPE_CHECKING:
+    from .download import download
+    from .many import read_many
+    from .transfer.budget import memory_budget, set_memory_budget
+    from .transfer.links import LinkInfo
+    from .transfer.retry import Retry
 
 __version__ = "0.1.0.dev0"
 
@@ -41,6 +51,7 @@ __all__ = [
     "DigestMismatchError",
     "InvalidOffsetError",
     "InvalidPathError",
+    "LinkInfo",
     "MissingDependencyError",
     "PathNotFoundError",
     "ProtocolError",
@@ -48,12 +59,42 @@ __all__ = [
     "RawStream",
     "ReaderStats",
     "RetriesExhaustedError",
+    "Retry",
     "StorageDriver",
     "TruncatedBlobError",
     "UnsafeRedirectError",
+    "download",
     "fromfile",
+    "link",
     "list",
+    "memory_budget",
     "open",
+    "read_many",
     "register_scheme",
+    "set_memory_budget",
     "stat",
 ]
+
+# What needs the engine is imported when it is first used: who reads a local file never does.
+_LATER = {
+    "LinkInfo": "transfer.links",
+    "Retry": "transfer.retry",
+    "download": "download",
+    "memory_budget": "transfer.budget",
+    "read_many": "many",
+    "set_memory_budget": "transfer.budget",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found = getattr(import_module(f".{_LATER[name]}", __name__), name)
+    globals()[name] = found  # also where a submodule of the same name has taken its place
+    return found
+
+
+def __dir__() -> "builtins.list[str]":
+    return sorted(set(globals()) | set(_LATER))

@@ -11,9 +11,10 @@ from .driver import BlobInfo, ListingDriver, StorageDriver
 from .errors import BlobChangedError
 
 if TYPE_CHECKING:
+    from .transfer.links import LinkInfo
     from .transfer.retry import Retry
 
-__all__ = ["list", "open", "stat"]
+__all__ = ["link", "list", "open", "stat"]
 
 _DEFAULTS: dict[str, Any] = {
     "size": None,
@@ -180,6 +181,25 @@ def list(
     if not hasattr(driver, "list"):
         raise io.UnsupportedOperation(f"{driver.name}: this store cannot list its blobs")
     return cast(ListingDriver, driver).list(path)
+
+
+def link(
+    url: Url, *, storage_options: Mapping[str, Any] | None = None, **options: Any
+) -> "LinkInfo":
+    """Tell what this process has learnt of the way to the origin of a blob; it asks for nothing.
+
+    Returns
+    -------
+    LinkInfo
+        Time to first byte in seconds, bandwidth in bytes per second and connection, and what
+        follows from them: the number of connections, the size of parts, the gap that is read
+        through.
+    """
+    from .transfer.engine import origin_of
+    from .transfer.links import describe
+
+    driver, path = schemes.resolve(url, {**(storage_options or {}), **options})
+    return describe(origin_of(driver, path))
 
 
 def _shown(driver: StorageDriver, path: str) -> str:

@@ -125,17 +125,18 @@ class Engine:
     @property
     def readinto_at(self) -> Callable[[str, memoryview, int, BlobInfo], int]:
         """``readinto_at(path, buffer, offset, pin)`` fills all of the buffer."""
-        return self._sized(self._readinto_at)
+        self._check_sized()
+        return self._readinto_at
 
     @property
     def borrow(self) -> Callable[[str, int, BlobInfo], memoryview]:
         """``borrow(path, offset, pin)`` lends bytes from `offset` on, until they are released."""
-        return self._sized(self._borrow)
+        self._check_sized()
+        return self._borrow
 
-    def _sized(self, method: Any) -> Any:
+    def _check_sized(self) -> None:
         if not self._is_sized:
             raise AttributeError("the size of the blob is unknown: it is read by its stream")
-        return method
 
     def _readinto_at(self, path: str, buffer: memoryview, offset: int, pin: BlobInfo) -> int:
         return self._pinned(path, pin).readinto_at(buffer, offset)
