@@ -56,6 +56,8 @@ class RawStream(Protocol):
         this one's, and reads it from then on.
     new_connection : bool
         Whether a connection was made for the stream; readers count them.
+    stop : int
+        Where the stream of `open` ends; the blob may go on.
     first_byte_after : float or None
         Seconds from the end of the request to the first byte of its answer, once that is there.
     """

@@ -8,6 +8,7 @@ from streams import read_all
 
 from blobread.drivers.http import HttpDriver
 from blobread.http import first
+from blobread.http.stream import Body
 
 KIB = 1024
 BLOB = Blob(1 << 20)
@@ -80,8 +81,10 @@ def test_the_bytes_are_right_whatever_is_asked(fault_server: FaultServer) -> Non
         case = fault_server.case(Blob(size))
         for _ in range(3):
             info, stream = HttpDriver(proxy=None).open(case.url)
-            data = read_all(stream)
+            assert isinstance(stream, Body)
+            stop, data = stream.stop, read_all(stream)
             assert info.size == size
+            assert len(data) == stop
             assert data == case.blob.read(0, len(data))
             assert len(data) == min(size, asked(case)[-1])
 

@@ -95,7 +95,9 @@ def _accept_start(answer: Answer, length: int) -> tuple[Facts, RawStream]:
             raise answer.subject.error(ProtocolError, message, status=416)
         return Facts(0, None, None), EmptyStream()
     stop = length if answer.head.status == 206 else stop_of_unknown
-    stream, _, size = accept(answer, 0, stop, None, needs_total=False)
+    stream, reach, size = accept(answer, 0, stop, None, needs_total=False)
+    if reach < stop_of_unknown:
+        stream.stop = reach
     return facts_of(answer, size), stream
 
 

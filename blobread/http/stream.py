@@ -72,9 +72,11 @@ class Body:
         "first_byte_after",
         "info",
         "new_connection",
+        "stop",
     )
 
     info: BlobInfo  # set by a driver, where a reader shall learn the version
+    stop: int  # where an opening ends, in the blob; set by `open_start`
 
     def __init__(
         self,
