@@ -1,23 +1,15 @@
 """`read_many`: whole blobs, some at a time."""
 
-import threading
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Self, TypeAlias
 
-from ._reader import BlobReader
 from .opening import Url
-from .opening import open as open_blob
-from .transfer.budget import memory_budget
-from .transfer.workers import BLOBS, MOST_WORKERS
+from .under_way import UnderWay
+from .whole import settings_of
 
 __all__ = ["read_many"]
 
-OnError = Literal["raise", "return", "omit"]
-
-# Until the link is known. Threads that do not wait for a network only wait for each other.
-_FIRST = 8
-_TICK = 0.05  # seconds between two looks for a reader that was opened meanwhile
+OnError: TypeAlias = Literal["raise", "return", "omit"]
 
 
 def read_many(
@@ -34,14 +26,16 @@ def read_many(
     Parameters
     ----------
     urls : iterable
-        As for `open`; taken as they are needed.
+        As for `open`; taken as they are needed, on the thread that asks for blobs. They may be
+        without end.
     ordered : bool
         Whether the blobs come in the order of `urls`, or as they are complete.
     max_concurrency : int, optional
         How many to read at the same time; by default what the link is good for, at most 128.
     on_error : {"raise", "return", "omit"}
         Of a blob that cannot be read: raise the error when its turn comes, and read no more; give
-        it in place of the bytes; or leave the blob out.
+        it in place of the bytes; or leave the blob out. An option that no blob can be opened with
+        is raised in any case.
     storage_options : mapping, optional
     **options
         As for `open`.
@@ -50,7 +44,9 @@ def read_many(
     -------
     iterator of (url, memoryview)
         The memory is the caller's own. What is read before it is asked for takes no more than the
-        memory budget, but for one blob that is larger than that.
+        memory budget, but for one blob that is larger than that. Its ``close()``, which a ``with``
+        calls, ends all that is under way, and returns when nothing is; a server that does not
+        answer to an opening at all is waited for, for the 10 s that an opening may take.
 
     Raises
     ------
@@ -63,136 +59,57 @@ def read_many(
         raise ValueError(f"on_error must be 'raise', 'return' or 'omit', not {on_error!r}")
     if max_concurrency is not None and max_concurrency < 1:
         raise ValueError(f"max_concurrency must be at least 1, not {max_concurrency}")
-    if storage_options:
-        options["storage_options"] = storage_options
-    return _Many(iter(urls), ordered, max_concurrency, options).run(on_error)
+    twice = (storage_options or {}).keys() & options.keys()
+    if twice:
+        raise TypeError(f"{min(twice)} is given as a keyword and in storage_options")
+    options = {**(storage_options or {}), **options}
+    under_way = UnderWay(
+        iter(urls), options, settings_of(options), is_ordered=ordered, most=max_concurrency
+    )
+    return _Blobs(under_way, on_error)
 
 
-class _Many:
-    """The blobs of one `read_many`: under way, or done and not yet asked for."""
+class _Blobs(Iterator[tuple[Url, memoryview | Exception]]):
+    """Gives the blobs, and ends what is under way when nobody asks any more."""
 
-    def __init__(
-        self,
-        urls: Iterator[Url],
-        ordered: bool,
-        most: int | None,
-        options: dict[str, Any],
-    ) -> None:
-        self._urls = urls
-        self._is_ordered = ordered
-        self._most = most
-        self._options = options
-        self._changed = threading.Condition(threading.Lock())
-        self._taken: dict[int, Url] = {}  # in their order
-        self._done: dict[int, memoryview | Exception] = {}
-        self._sizes: dict[int, int] = {}  # memory of those that are read, or done
-        self._readers: set[BlobReader] = set()
-        self._concurrency = most or _FIRST
-        self._count = 0
-        self._under_way = 0
-        self._is_all = False
-        self._is_over = False
+    def __init__(self, under_way: UnderWay, on_error: OnError) -> None:
+        self._under_way = under_way
+        self._on_error = on_error
 
-    def run(self, on_error: OnError) -> Iterator[tuple[Url, memoryview | Exception]]:
-        """Give what is read, in turn."""
-        try:
-            while (one := self._next()) is not None:
-                url, result = one
-                del one  # the memory is the caller's alone
-                if isinstance(result, Exception):
-                    if on_error == "omit":
-                        continue
-                    if on_error == "raise":
-                        raise result
-                yield url, result
-                del result
-        finally:
-            self._end()
-
-    def _next(self) -> tuple[Url, memoryview | Exception] | None:
-        """Wait for the next blob; None: there are no more."""
+    def __next__(self) -> tuple[Url, memoryview | Exception]:
         while True:
-            self._begin_more()
-            with self._changed:
-                if not self._taken:
-                    return None
-                number = next(iter(self._taken if self._is_ordered else self._done), -1)
-                if number in self._done:
-                    self._sizes.pop(number, None)
-                    self._changed.notify_all()
-                    return self._taken.pop(number), self._done.pop(number)
-                self._changed.wait()
-
-    def _begin_more(self) -> None:
-        """Have as many under way as may be, and no more done than are soon asked for."""
-        while not self._is_all:
-            with self._changed:
-                most = self._concurrency
-                if self._under_way >= most or len(self._taken) >= 2 * most:
-                    return
-            url = next(self._urls, None)
-            with self._changed:
-                if url is None:
-                    self._is_all = True
-                    return
-                self._taken[self._count] = url
-                self._under_way += 1
-                task = partial(self._run, self._count, url)
-                self._count += 1
-            BLOBS.run_soon(task)
-
-    def _run(self, number: int, url: Url) -> None:
-        """Read one blob, on a worker."""
-        result: memoryview | Exception
-        try:
-            result = self._read(number, url)
-        except Exception as error:
-            result = error
-        with self._changed:
-            self._done[number] = result
-            self._under_way -= 1
-            self._changed.notify_all()
-
-    def _read(self, number: int, url: Url) -> memoryview:
-        if self._is_over:
-            raise ValueError("no more blobs are wanted")
-        with open_blob(url, **self._options) as reader:
-            self._readers.add(reader)
             try:
-                self._wait_for_memory(number, reader.size or 0)
-                if reader.size is None:
-                    return memoryview(bytearray(reader.read()))
-                data = bytearray(reader.size)
-                reader.readinto(data)
+                one = self._under_way.next()
+            except BaseException:
+                self.close()
+                raise
+            if one is None:
+                raise StopIteration
+            url, result, is_of_blob = one
+            del one  # the memory is the caller's alone
+            if isinstance(result, memoryview):
+                return url, result
+            if is_of_blob and self._on_error == "omit":
+                continue
+            if is_of_blob and self._on_error == "return" and isinstance(result, Exception):
+                return url, result
+            self.close()
+            try:
+                raise result
             finally:
-                self._readers.discard(reader)
-            if self._most is None:
-                known = getattr(reader.driver, "small_connections", None)
-                self._concurrency = min(known or _FIRST, MOST_WORKERS)
-        return memoryview(data)
+                del result
 
-    def _wait_for_memory(self, number: int, size: int) -> None:
-        """Wait until the budget has room; the blob that is asked for next waits for nobody."""
-        limit = memory_budget()
-        with self._changed:
-            while not self._is_over:
-                is_next = number == next(iter(self._taken), number)
-                if is_next or sum(self._sizes.values()) + size <= limit:
-                    self._sizes[number] = size
-                    return
-                self._changed.wait()
-        raise ValueError("no more blobs are wanted")
+    def close(self) -> None:
+        """End what is under way, and return when nothing is."""
+        self._under_way.end()
 
-    def _end(self) -> None:
-        """Stop what is under way, and return when it has."""
-        with self._changed:
-            self._is_over = True
-            self._is_all = True
-            self._changed.notify_all()
-        while True:
-            for reader in list(self._readers):
-                reader.close()
-            with self._changed:
-                if not self._under_way:
-                    return
-                self._changed.wait(_TICK)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # The collector may have come upon us in the midst of what a worker waits for.
+        if hasattr(self, "_under_way"):
+            self._under_way.end(timeout=1.0)
