@@ -54,11 +54,11 @@ def together(*functions: Callable[[], object]) -> list[object]:
     return [call.outcome() for call in calls]
 
 
-def wait_until(holds: Callable[[], object]) -> None:
+def wait_until(holds: Callable[[], object], said: str = "") -> None:
     """Wait for something that another thread or process does."""
     late = time.monotonic() + PATIENCE
     while not holds():
-        assert time.monotonic() < late, "it has not come to pass"
+        assert time.monotonic() < late, f"it has not come to pass {said}"
         time.sleep(0)
 
 

@@ -1,8 +1,7 @@
 """A part that is read ahead: received into pooled memory, and lent or copied from there."""
 
-import threading
-
 from ._block import Block
+from .changes import Changes
 from .resume import ResumingStream
 from .window import Window
 
@@ -18,9 +17,8 @@ class AheadPart:
         Of that size or larger.
     stream : ResumingStream
         That brings them.
-    changed : threading.Condition
-        Of the engine: guards all of this, and is told when it changes.
-
+    changes : Changes
+        Of the engine: its lock guards all of this, and it is told when that changes.
     owner : Window or None
         The cursor that it is read ahead of; None: somebody asked for it.
 
@@ -30,13 +28,17 @@ class AheadPart:
         Up to where bytes were handed out, from the start on.
     is_dropped : bool
         Whether the engine has given it up; its memory is another's soon.
+    is_begun : bool
+        Whether a worker has come to it.
+    is_running : bool
+        Whether more may come.
     """
 
     __slots__ = (
-        "_changed",
+        "_changes",
         "_stream",
         "block",
-        "error",
+        "is_begun",
         "is_dropped",
         "is_running",
         "owner",
@@ -52,7 +54,7 @@ class AheadPart:
         stop: int,
         block: Block,
         stream: ResumingStream | None,
-        changed: threading.Condition,
+        changes: Changes,
         owner: Window | None,
     ) -> None:
         self.start = start
@@ -61,20 +63,20 @@ class AheadPart:
         self.owner = owner
         self.received = 0
         self.used = 0
-        self.error: BaseException | None = None
         self.is_dropped = False
+        self.is_begun = False
         self.is_running = stream is not None
         self._stream = stream
-        self._changed = changed
+        self._changes = changes
 
     def run(self) -> None:
         """Receive all of it, on a worker."""
         assert self._stream is not None
         size = self.stop - self.start
-        error: BaseException | None = None
+        self.is_begun = True
         try:
             while self.received < size:
-                with self._changed:
+                with self._changes.lock:
                     if self.is_dropped:
                         break
                     rest = self.block.view(self.received, size, readonly=False)
@@ -84,16 +86,15 @@ class AheadPart:
                     rest.release()
                 if not count:
                     break
-                with self._changed:
+                with self._changes.lock:
                     self.received += count
-                    self._changed.notify_all()
-        except BaseException as failure:
-            error = failure
+                    self._changes.tell()
+        except BaseException:
+            pass  # it is met again by who needs the bytes, if anybody does
         self._stream.close()
-        with self._changed:
+        with self._changes.lock:
             self.is_running = False
-            self.error = error
-            self._changed.notify_all()
+            self._changes.tell()
 
     def lend(self, start: int, stop: int) -> memoryview | None:
         """Give a read-only view of what has come of ``[start, stop)``; None: nothing has.

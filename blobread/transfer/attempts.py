@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 from typing import TypeVar
 
 from ..errors import BlobError, BlobTimeoutError, RetriesExhaustedError
@@ -48,7 +49,8 @@ class Attempts:
         self._paid = 0
         self._has_warned = False
         self._asked_again: set[int] = set()
-        self._woken = threading.Event()
+        self._gate = threading.Lock()  # for an Event's wait an interrupt is dangerous
+        self._gate.acquire()
 
     def failed(
         self, error: Exception, progress: int = 0, *, had_access: bool = False, at: int = 0
@@ -110,7 +112,8 @@ class Attempts:
 
     def wake(self) -> None:
         """End the pause, and each later one, at once. From any thread."""
-        self._woken.set()
+        with suppress(RuntimeError):
+            self._gate.release()
 
     def late(self, error: BaseException) -> BlobTimeoutError:
         """Make the error of a deadline that has passed."""
@@ -167,7 +170,8 @@ class Attempts:
     def _wait(self, seconds: float) -> None:
         stop = time.monotonic() + seconds
         while (left := stop - time.monotonic()) > 0:
-            if self._woken.wait(min(left, _SLICE)):
+            if self._gate.acquire(timeout=min(left, _SLICE)):
+                self.wake()
                 return
 
     def _log(self, error: Exception, pause: float, at: int) -> None:

@@ -35,7 +35,7 @@ class Counters:
         self.bytes_fetched = 0
         self.bytes_wasted = 0
         self.stalls = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def add(
         self,
@@ -55,3 +55,20 @@ class Counters:
             self.bytes_fetched += bytes_fetched
             self.bytes_wasted += bytes_wasted
             self.stalls += stalls
+
+    # Those that come with each small read, made short.
+
+    def stalled(self) -> None:
+        """Add a stall."""
+        with self._lock:
+            self.stalls += 1
+
+    def asked(self) -> None:
+        """Add a request."""
+        with self._lock:
+            self.requests += 1
+
+    def fetched(self, count: int) -> None:
+        """Add bytes that came."""
+        with self._lock:
+            self.bytes_fetched += count

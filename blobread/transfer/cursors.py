@@ -1,10 +1,10 @@
 """The cursors of one reader: which of them a read belongs to, and what is read ahead of each."""
 
-import threading
 import time
 
 from .ahead import AheadPart
 from .budget import BUDGET
+from .changes import Changes
 from .counters import Counters
 from .held import Held
 from .link import Link
@@ -26,7 +26,7 @@ class Cursors:
 
     Parameters
     ----------
-    changed : threading.Condition
+    changes : Changes
     link : Link
     counters : Counters
     parallel : int or None
@@ -43,7 +43,7 @@ class Cursors:
 
     def __init__(
         self,
-        changed: threading.Condition,
+        changes: Changes,
         link: Link,
         counters: Counters,
         parallel: int | None,
@@ -51,7 +51,7 @@ class Cursors:
     ) -> None:
         self.held = Held()
         self.dropped: list[AheadPart | ResumingStream] = []
-        self._changed = changed
+        self._changes = changes
         self._link = link
         self._counters = counters
         self.parallel = parallel
@@ -61,12 +61,23 @@ class Cursors:
         self._next_look = 0.0
         self._connections = 1
         self._hole = 0
+        self._reads_ahead = False
 
     @property
     def connections(self) -> int:
         """How many connections to use."""
         self._look()
         return self._connections
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether to read ahead of cursors that run on, rather than have each pull one stream."""
+        self._look()
+        return self._reads_ahead
+
+    def part_size(self, wanted: int) -> int:
+        """How many bytes to ask for at once, of so many."""
+        return self._link.part_size(wanted, self.parallel)
 
     @property
     def hole(self) -> int:
@@ -81,13 +92,16 @@ class Cursors:
             self._next_look = now + _LOOKS
             self._connections = self.parallel or self._link.connections
             self._hole = self._link.hole
+            self._reads_ahead = self._connections > 1 and (
+                self.parallel is not None or not self._link.is_fast
+            )
         return now
 
     def enter(self, offset: int) -> Window:
         """The cursor that a read at `offset` belongs to, moved there; else a new one."""
         now = self._look()
         self._reads += 1
-        part = self.held.at(offset)
+        part = self.held.at(offset) if len(self.held) else None
         found = None
         for window in self._windows:
             skipped = offset - window.next
@@ -100,9 +114,8 @@ class Cursors:
             if len(self._windows) >= _MOST_CURSORS:
                 self._leave(self._windows[-1])
             found = Window(offset)
-        else:
-            self._windows.remove(found)
-        self._windows.insert(0, found)
+        if not self._windows or found is not self._windows[0]:
+            self._windows = [found, *[one for one in self._windows if one is not found]]
         found.arrive(offset)
         if found.flow is not None or (len(self.held) and (part is None or part is not found.part)):
             found.part = part
@@ -123,8 +136,7 @@ class Cursors:
 
     def read_ahead(self, source: Source, window: Window, size: int) -> list[AheadPart]:
         """Plan the parts ahead of a cursor that runs on; they are to be run without the lock."""
-        connections = self._connections
-        if connections < 2 or not window.runs_on or window.ahead_to >= size:
+        if not self._reads_ahead or not window.runs_on or window.ahead_to >= size:
             return []
         last = self.held.at(window.ahead_to - 1)
         if last is not None and not last.is_running:
@@ -133,7 +145,8 @@ class Cursors:
         limit = min(size, window.next + reach)
         if window.ahead_to + SMALLEST_PART > limit < size:
             return []
-        part_size = window.part_size(reach, connections, self._link.part_size(reach))
+        connections = self._connections
+        part_size = window.part_size(reach, connections, self.part_size(reach))
         begun: list[AheadPart] = []
         while True:
             start = window.ahead_to
@@ -156,7 +169,7 @@ class Cursors:
         if block is None:
             return None
         stream = ResumingStream(source, start, stop)
-        part = AheadPart(start, stop, block, stream, self._changed, owner)
+        part = AheadPart(start, stop, block, stream, self._changes, owner)
         self.held.add(part)
         return part
 
@@ -180,20 +193,21 @@ class Cursors:
 
     def drop(self, part: AheadPart) -> None:
         """Hold a part no longer."""
-        if part.is_dropped:
-            return
+        # In this order an interrupt on the way leaves it held, to be dropped once more.
         part.is_dropped = True
-        self.held.remove(part)
-        self._counters.add(bytes_wasted=part.received - part.used)
         if part.is_running:
             self.dropped.append(part)
-        BUDGET.give(part.block)
+        if not part.block.is_given_back:
+            self._counters.add(bytes_wasted=part.received - part.used)
+            BUDGET.give(part.block)
+        self.held.remove(part)
 
     def drop_flow(self, window: Window) -> None:
         """Leave the stream that a cursor pulls."""
-        flow, window.flow = window.flow, None
+        flow = window.flow
         if flow is not None and not flow.is_busy:  # else the thread that is in it will see to it
             self.dropped.append(flow.stream)
+        window.flow = None
 
     def drop_all(self) -> None:
         """Hold nothing."""
@@ -201,9 +215,9 @@ class Cursors:
             if window.flow is not None:
                 self.dropped.append(window.flow.stream)
                 window.flow = None
-        self._windows.clear()
         for part in self.held:
             self.drop(part)
+        self._windows.clear()
 
     def drop_kept(self) -> None:
         """Hold only what is still to be read."""
@@ -211,10 +225,12 @@ class Cursors:
             if not part.is_running and part.used:
                 self.drop(part)
 
-    def drop_idle(self, since: float) -> None:
-        """Give back the memory of cursors that were not used since then."""
+    def drop_idle(self, since: float) -> bool:
+        """Give back the memory of cursors not used since then; whether others have some."""
         for window in [one for one in self._windows if one.touched < since]:
             self._leave(window)
+        owners = {part.owner for part in self.held}
+        return any(one.flow is not None or one in owners for one in self._windows)
 
     def _give_up_left(self) -> None:
         """Give up reading ahead of cursors that the reader has left.
@@ -228,11 +244,12 @@ class Cursors:
                 self._leave(window)
 
     def _leave(self, window: Window) -> None:
-        self._windows.remove(window)
         self.drop_flow(window)
-        for part in self.held:
-            if part.owner is window:
-                self.drop(part)
+        if len(self.held):
+            for part in self.held:
+                if part.owner is window:
+                    self.drop(part)
+        self._windows.remove(window)  # last: what is interrupted before that can still be dropped
 
     def _retire(self, window: Window) -> None:
         """Let go of parts that the cursor has passed, but a few small ones."""

@@ -1,13 +1,13 @@
 """The engine: a driver over a driver, which reads in parallel, ahead, and past faults."""
 
+import os
+import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Literal
 
 from ..driver import BlobInfo, RawStream, StorageDriver
-from ..errors import BlobError
 from . import links
 from .budget import BUDGET
 from .counters import Counters
@@ -23,6 +23,7 @@ __all__ = ["Engine"]
 _IDLE = 5.0  # seconds after which a cursor gives its memory back
 
 _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
+_lock = threading.RLock()  # one for all: an engine begins with its blob once
 
 
 class Engine:
@@ -168,9 +169,10 @@ class Engine:
     def stop(self) -> None:
         """End all that is under way, and give back its memory. From any thread; idempotent."""
         self._is_stopped = True
-        first, self._first = self._first, None
+        first = self._first
         if first is not None and self._forks == forks():
             first[2].close()
+            self._first = None
         blob = self._blob
         if blob is not None and self._forks == forks():
             blob.stop()
@@ -185,11 +187,18 @@ class Engine:
 
     def _other(self, path: str, pin: BlobInfo) -> PinnedBlob:
         """Begin with a blob: the first one, the one in a child, or a version that is known now."""
+        with _lock:
+            blob = self._blob
+            if blob is not None and blob.pin is pin and self._forks == forks():
+                return blob  # another thread was faster
+            return self._begin_with(path, pin)
+
+    def _begin_with(self, path: str, pin: BlobInfo) -> PinnedBlob:
         if self._is_stopped:
             raise ValueError("I/O operation on closed file.")
         if self._forks != forks():
             self._begin()
-        first, self._first = self._first, None
+        first = self._first
         stream = None
         if first is not None:
             if first[0] == path and first[1] == pin:
@@ -206,6 +215,7 @@ class Engine:
             first=stream,
         )
         self._blob = blob
+        self._first = None  # now: what is interrupted before that can still be stopped
         if previous is not None:
             previous.stop()
         if self._is_stopped:
@@ -223,11 +233,10 @@ class Engine:
             counters=self._counters,
         )
 
-    def drop_idle(self, since: float) -> None:
-        """Give back the memory of cursors that did nothing since then."""
+    def drop_idle(self, since: float) -> bool:
+        """Give back the memory of cursors that did nothing since then; whether others have some."""
         blob = self._blob
-        if blob is not None and self._forks == forks():
-            blob.drop_idle(since)
+        return blob is not None and self._forks == forks() and blob.drop_idle(since)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (
@@ -272,12 +281,26 @@ def _count(name: str, value: int | Literal["auto"]) -> int | None:
     return value
 
 
-def _drop_idle() -> None:
+def _drop_idle() -> bool:
+    """Drop what was idle for long; whether somebody has to look again."""
     since = time.monotonic() - _IDLE
-    for engine in list(_engines):
-        with suppress(BlobError):
-            engine.drop_idle(since)
+    try:
+        engines = list(_engines)
+    except RuntimeError:  # a reader was opened meanwhile
+        return True
+    has_more = any([engine.drop_idle(since) for engine in engines])
     BUDGET.trim()
+    return has_more or BUDGET.free > 0
 
 
 PARTS.chores.append(_drop_idle)
+
+
+def _make_lock() -> None:
+    """In a forked child: a thread that is not there may hold it."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_make_lock)

@@ -1,9 +1,10 @@
 """A large read in the foreground: parts in parallel, each received in its place."""
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Self
+from contextlib import suppress
+from typing import NamedTuple, NoReturn
 
+from .changes import Changes
 from .receive import receive, receive_and_drop
 from .resume import ResumingStream
 from .source import Source
@@ -11,7 +12,7 @@ from .workers import PARTS
 
 __all__ = ["Fill", "Place"]
 
-_TICK = 0.1  # seconds between two looks at the progress
+_TICK = 0.1  # seconds between two looks at the progress, or for a worker that does not come
 
 
 class Place(NamedTuple):
@@ -40,36 +41,29 @@ class Fill:
     Notes
     -----
     Workers write into memory of the caller, so a call may return only when none of them can any
-    more: leaving the context sees to that, on every way out.
+    more, on every way out: when a call of `leave` has come back.
     """
 
     def __init__(
         self, source: Source, places: Sequence[Place], connections: Callable[[], int]
     ) -> None:
         self._source = source
+        self._all = places
         self._places: Iterator[Place] = iter(places)
         self._left = len(places)
         self._connections = connections
-        self._changed = threading.Condition(threading.Lock())
+        self._changes = Changes()
         self._workers = 0
         self._streams: set[ResumingStream] = set()
         self._error: BaseException | None = None
         self._is_over = False
 
-    def __enter__(self) -> Self:
+    def begin(self) -> None:
         """Begin, on threads of the pool."""
-        with self._changed:
+        with self._changes.lock:
             count = self._more_workers()
         for _ in range(count):
             PARTS.run_soon(self._work)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        while True:
-            try:
-                return self.leave()
-            except KeyboardInterrupt:
-                continue  # the caller's first one, or the error, is on its way already
 
     def wait(self, on_tick: Callable[[], object] | None = None) -> None:
         """Return when all is there.
@@ -79,27 +73,61 @@ class Fill:
         BaseException
             What the first part to fail raised.
         """
+        waiter = None
         while True:
-            with self._changed:
-                if self._left and self._error is None:
-                    self._changed.wait(_TICK if on_tick is not None else None)
+            with self._changes.lock:
                 if self._error is not None:
-                    raise self._error
+                    self._raise()
                 if not self._left:
                     return
+                is_idle = not self._streams
+                waiter = waiter or self._changes.waiter()
+            if waiter.acquire(timeout=_TICK if is_idle or on_tick is not None else -1):
+                waiter = None
+            elif is_idle:
+                self._work_here()
             if on_tick is not None:
                 on_tick()
 
     def leave(self) -> None:
-        """Stop all that is under way; no memory is written when it returns. From any thread."""
-        with self._changed:
+        """Stop all that is under way, and let go of the memory.
+
+        None of it is written when this returns. From any thread; when it was interrupted, call it
+        again.
+        """
+        with self._changes.lock:
             self._is_over = True
             if self._error is None:
                 self._error = ValueError("I/O operation on closed file.")
             streams = list(self._streams)
-            self._changed.notify_all()
+            self._changes.tell()
         for stream in streams:
             stream.leave()
+        for place in self._all:
+            for target in place.targets:
+                if isinstance(target, memoryview):
+                    with suppress(BufferError):  # a stream has kept something of it
+                        target.release()
+
+    def _raise(self) -> NoReturn:
+        # Its traceback will hold us: if we held it too, only the collector could free either.
+        error, self._error = self._error, ValueError("I/O operation on closed file.")
+        assert error is not None
+        try:
+            raise error
+        finally:
+            del error
+
+    def _work_here(self) -> None:
+        """Bring a place on this thread: all of the pool are busy, or it was not told."""
+        with self._changes.lock:
+            if self._streams:
+                return
+            self._workers += 1
+        if (found := self._next()) is not None:
+            self._bring(*found)
+            with self._changes.lock:
+                self._workers -= 1
 
     def _more_workers(self) -> int:
         """How many more there shall be; they count from now on."""
@@ -114,7 +142,7 @@ class Fill:
                 PARTS.run_soon(self._work)
 
     def _next(self) -> tuple[ResumingStream, Place] | None:
-        with self._changed:
+        with self._changes.lock:
             place = None
             if not self._is_over and self._workers <= max(1, self._connections()):
                 place = next(self._places, None)
@@ -137,12 +165,15 @@ class Fill:
         except BaseException as failure:
             error = failure
         stream.close()
-        with self._changed:
-            self._streams.discard(stream)
-            self._left -= 1
-            if error is not None and self._error is None:
-                self._error = error
-                self._is_over = True
-            if not self._left or error is not None:
-                self._changed.notify_all()
-            return 0 if self._is_over else self._more_workers()
+        try:
+            with self._changes.lock:
+                self._streams.discard(stream)
+                self._left -= 1
+                if error is not None and self._error is None:
+                    self._error = error
+                    self._is_over = True
+                if not self._left or error is not None:
+                    self._changes.tell()
+                return 0 if self._is_over else self._more_workers()
+        finally:
+            del error  # its traceback holds this frame, and that the memory of the caller

@@ -30,12 +30,11 @@ class Held:
         self.size += part.block.size
 
     def remove(self, part: AheadPart) -> None:
-        """Hold it no longer."""
+        """Hold it no longer, if it is held."""
         place = bisect_left(self._parts, part.start, key=_start)
-        while self._parts[place] is not part:
-            place += 1
-        del self._parts[place]
-        self.size -= part.block.size
+        if place < len(self._parts) and self._parts[place] is part:
+            del self._parts[place]
+            self.size -= part.block.size
 
     def at(self, offset: int) -> AheadPart | None:
         """The part that `offset` lies in."""

@@ -33,7 +33,8 @@ _MOST_SMALL = 128
 _MOST_OPEN = 1024  # requests; what says "started" and never "finished" is forgotten beyond
 
 # One for all links: it is held for a microsecond, and a forked child has one to make anew.
-_lock = threading.Lock()
+# Reentrant: a finalizer, or a signal handler, may close a stream while it is held.
+_lock = threading.RLock()
 
 
 class Link:
@@ -174,14 +175,19 @@ class Link:
             ttfb = min(self._ttfbs, default=_TTFB)
         return min(max(round(ttfb / _CPU), 2), _MOST_SMALL)
 
-    def part_size(self, wanted: int) -> int:
+    @property
+    def is_fast(self) -> bool:
+        """Whether one connection is about as fast as memory is: nothing has to be read ahead."""
+        return self.known and self.bandwidth >= FAST and self.ttfb < _NEAR
+
+    def part_size(self, wanted: int, connections: int | None = None) -> int:
         """Return how many bytes to ask for at once when `wanted` bytes are, in steps of 64 KiB.
 
         ``max(1 MiB, min(clamp(9 * TTFB * bandwidth, 1 MiB, 16 MiB), wanted / connections))``: 9
         times the gap is the request of which the TTFB is a tenth (Arrow's ``ReadRangeCache``, at
         0.9 of the bandwidth). 8 MiB before data.
         """
-        size = min(self._longest_part(), -(-wanted // self.connections))
+        size = min(self._longest_part(), -(-wanted // (connections or self.connections)))
         return max(_MIB, -(-size // _STEP) * _STEP)
 
     def _longest_part(self) -> int:
@@ -193,7 +199,7 @@ class Link:
 def _make_lock() -> None:
     """In a forked child: the lock may be held by a thread that is not there."""
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -11,7 +11,7 @@ __all__ = ["LinkInfo", "describe", "of"]
 
 _MOST = 1024
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _links: OrderedDict[str, Link] = OrderedDict()
 
 
@@ -84,7 +84,7 @@ def describe(origin: str) -> LinkInfo:
 def _forget_parent() -> None:
     """In a forked child: the lock may be held by nobody, and the requests are the parent's."""
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     for link in _links.values():
         link.forget_requests()
 

@@ -1,13 +1,13 @@
 """One version of a blob, as one reader reads it: what is asked for meets what is held ahead."""
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
 from ..driver import BlobInfo, RawStream
 from .ahead import AheadPart
 from .budget import BUDGET, LEAST
+from .changes import Changes
 from .cursors import Cursors
 from .fill import Fill, Place
 from .part import Copy, Part
@@ -29,8 +29,10 @@ _BLOCK = 16 * 1024  # a lone small read is aligned to it, and takes two
 _LARGEST_BLOCK = 256 * 1024
 _LENT = 1024 * 1024  # at most, so that it is seen where the reader is
 _WHOLE = 1024 * 1024  # of the bytes of a read that are one part in any case
+_PARALLEL = 16 * 1024 * 1024  # of a read that several connections serve better, however fast
 _OPENING = 256 * 1024  # of a first stream that does not say where it ends, no more is used
 _LONGEST_FLOW = 128 * 1024 * 1024
+_PATIENCE = 0.1  # seconds for a worker to begin with a part that is waited for
 
 
 class PinnedBlob:
@@ -63,8 +65,8 @@ class PinnedBlob:
         self._source = source
         assert source.link is not None
         self._link = source.link
-        self._changed = threading.Condition(threading.Lock())
-        self._cursors = Cursors(self._changed, self._link, source.counters, parallel, buffer_size)
+        self._changes = Changes()
+        self._cursors = Cursors(self._changes, self._link, source.counters, parallel, buffer_size)
         self._most = buffer_size
         self._on_progress = on_progress
         self._under_way: set[Fill | Request | ResumingStream] = set()
@@ -80,7 +82,7 @@ class PinnedBlob:
         stop = offset + len(memory)
         lent = flow = None
         held: list[AheadPart] = []
-        with self._changed:
+        with self._changes.lock:
             self._check()
             window = self._cursors.enter(offset)
             part = self._cursors.held.at(offset)
@@ -90,17 +92,33 @@ class PinnedBlob:
                 held = self._cursors.held.between(offset, stop)
                 flow = self._take_flow(window, offset) if part is None else None
             window.read(len(memory))
-            begun = self._cursors.read_ahead(self._source, window, self._size)
-        self._run(begun)
+            if lent is None:
+                window.waited()
+            begun = None
+            if window.runs_on:
+                begun = self._cursors.read_ahead(self._source, window, self._size)
+        if begun or self._cursors.dropped:
+            self._run(begun or ())
+        if lent is None:
+            self._source.counters.stalled()
         if part is not None and lent is not None:
             with lent:
                 part.block.copy(offset - part.start, stop - part.start, memory)
+        elif flow is not None and not held and not self._cursors.reads_ahead:
+            count = min(flow.stop, stop) - offset
+            with memory[:count] as first, memory[count:] as rest:
+                self._pull(flow, first, offset, window)
+                if rest:
+                    self._fetch(rest, offset + count, window)
         elif held or flow is not None:
             self._gather(memory, offset, held, flow, window)
+        elif stop - offset <= _WHOLE and not window.runs_on:
+            self._fetch_here(memory, offset)
         else:
             self._fetch(memory, offset, window)
-        self._tick()
-        return len(memory)
+        if self._on_progress is not None:
+            self._tick()
+        return stop - offset
 
     def _gather(
         self,
@@ -119,57 +137,51 @@ class PinnedBlob:
             pulled = at = min(flow.stop, stop, held[0].start if held else stop)
         for part in held:
             if at < part.start:
-                places += self._places(memory, offset, at, part.start)
+                places += self._places(memory, offset, at, part.start, window)
             at = max(at, part.stop)
         if at < stop:
-            places += self._places(memory, offset, at, stop)
-        with self._filling(places) as fill:
+            places += self._places(memory, offset, at, stop, window)
+
+        def bring_rest() -> None:
             if flow is not None:
-                self._pull(flow, memory[: pulled - offset], offset, window)
+                with memory[: pulled - offset] as first:
+                    self._pull(flow, first, offset, window)
             for part in held:
                 start = max(part.start, offset)
-                self._copy(part, memory[start - offset : part.stop - offset], start, window)
-            fill.wait(self._on_progress and self._tick)
+                with memory[start - offset : part.stop - offset] as piece:
+                    self._copy(part, piece, start, window)
+
+        self._fill(places, bring_rest)
 
     def _fetch(self, memory: memoryview, offset: int, window: Window) -> None:
         """Fill `memory` with bytes of which none are held."""
-        self._note_wait(window)
         stop = offset + len(memory)
-        if self._cursors.connections < 2:
-            if window.runs_on:
-                # One connection is enough: the fewer requests the better, as many as were read.
-                longer = offset + min(2 * window.consumed, self._most or _LONGEST_FLOW)
-                stop = min(max(stop, longer), self._size)
+        connections = self._cursors.connections
+        is_one = connections < 2 or (len(memory) < _PARALLEL and not self._cursors.reads_ahead)
+        if is_one and window.runs_on:
+            # One connection is enough: the fewer requests the better, as many as were read.
+            longer = offset + min(2 * window.consumed, self._most or _LONGEST_FLOW)
+            stop = min(max(stop, longer), self._size)
             flow = Flow(ResumingStream(self._source, offset, stop), offset, stop)
             self._pull(flow, memory, offset, window)
             return
-        if len(memory) <= _WHOLE:
+        if is_one or len(memory) <= _WHOLE:
             self._fetch_here(memory, offset)
             return
-        places = self._places(memory, offset, offset, stop)
+        places = self._places(memory, offset, offset, stop, window)
         if len(places) == 1:
             self._fetch_here(memory, offset)
             return
-        with self._filling(places) as fill:
-            fill.wait(self._on_progress and self._tick)
+        self._fill(places)
 
     def _fetch_here(self, memory: memoryview, offset: int) -> None:
         """Fill `memory` by one request, on the thread of the caller."""
-        stream = ResumingStream(self._source, offset, offset + len(memory))
-        if self._source.is_lazy and self._fetch_plainly(memory, offset, stream):
+        if not self._source.is_lazy:
+            self._fetch_surely(memory, offset, None, None)
             return
-        with self._pulling(stream):
-            try:
-                receive(stream, memory[stream.position - offset :], tick=self._tick)
-            finally:
-                stream.close()
-
-    def _fetch_plainly(self, memory: memoryview, offset: int, stream: ResumingStream) -> bool:
-        """Try it without what makes a stream survive faults; have that go on where this fails.
-
-        Small reads all over a blob come by here, and to get ready for faults costs as much as the
-        rest. The memory is safe: only this thread writes into it.
-        """
+        # Small reads all over a blob come by here: to get ready for faults costs as much as all
+        # the rest, so that is done where there is one. The memory is safe: only this thread
+        # writes into it.
         request = Request(self._source)
         done = 0
         failure = None
@@ -178,7 +190,11 @@ class PinnedBlob:
             self._check()
             request.open(offset, offset + len(memory))
             self._check()  # stop() would have found no stream until now
-            while done < len(memory) and (count := request.readinto(memory[done:])):
+            while done < len(memory):
+                with memory[done:] as rest:  # a stream that keeps it gets an error, not a write
+                    count = request.readinto(rest)
+                if not count:
+                    break
                 done += count
         except Exception as error:
             failure = error
@@ -187,16 +203,46 @@ class PinnedBlob:
             request.close()
         if done == len(memory):
             bucket.give()
-            return True
-        self._check()
-        stream.go_on(offset + done, failure, request)
-        return False
+            return
+        try:
+            self._check()
+            with memory[done:] as rest:
+                self._fetch_surely(rest, offset + done, request, failure)
+        finally:
+            del failure  # its traceback holds this frame
 
-    def _places(self, memory: memoryview, offset: int, start: int, stop: int) -> list[Place]:
+    def _fetch_surely(
+        self,
+        memory: memoryview,
+        offset: int,
+        failed: Request | None,
+        failure: Exception | None,
+    ) -> None:
+        """Fill `memory`, past faults, of which one may have been met already."""
+        stream = ResumingStream(self._source, offset, offset + len(memory))
+        try:
+            self._under_way.add(stream)
+            self._check()
+            if failed is not None:
+                stream.go_on(offset, failure, failed)
+            receive(stream, memory, tick=self._tick)
+        finally:
+            del failure
+            stream.close()
+            self._under_way.discard(stream)  # last: what an interrupt leaves open, stop() finds
+
+    def _places(
+        self, memory: memoryview, offset: int, start: int, stop: int, window: Window
+    ) -> list[Place]:
         """Divide ``[start, stop)`` into parts; `memory` begins at `offset`."""
         size = stop - start
-        if self._cursors.connections > 1:
-            size = self._link.part_size(size)
+        connections = self._cursors.connections
+        if connections > 1:
+            size = self._cursors.part_size(size)
+            if window.runs_on and self._cursors.reads_ahead and stop < self._size:
+                # The reader waits, and will read on: the sooner it goes on, the sooner the window
+                # is large.
+                size = window.part_size(stop - start, connections, size)
         return [
             Place(at, [memory[at - offset : min(at + size, stop) - offset]])
             for at in range(start, stop, size)
@@ -209,31 +255,37 @@ class PinnedBlob:
         while done < size:
             lent = self._await(part, offset + done, offset + size, window)
             if lent is None:
-                self._fetch_here(memory[done:size], offset + done)
+                with memory[done:size] as rest:
+                    self._fetch_here(rest, offset + done)
                 return
-            with lent:
+            with lent, memory[done : done + len(lent)] as target:
                 start = offset + done - part.start
-                part.block.copy(start, start + len(lent), memory[done : done + len(lent)])
+                part.block.copy(start, start + len(lent), target)
                 done += len(lent)
 
     # ---- what is lent ------------------------------------------------------------------------
 
     def borrow(self, offset: int) -> memoryview:
         """Lend bytes from `offset` on, one or more."""
-        with self._changed:
+        with self._changes.lock:
             self._check()
             window = self._cursors.enter(offset)
+            there = self._cursors.held.at(offset)
+            is_there = there is not None and offset < there.start + there.received
+            if not is_there:
+                window.waited()
             begun = self._cursors.read_ahead(self._source, window, self._size)
-            part = self._cursors.held.at(offset)
+            part = self._cursors.held.at(offset)  # it may be one of these
             flow = None if part is not None else self._take_flow(window, offset)
         self._run(begun)
+        if not is_there:
+            self._source.counters.stalled()
         lent = None
         if part is not None:
             lent = self._await(part, offset, offset + _LENT, window)
         if lent is None:
-            self._note_wait(window)
             lent = self._bring(offset, flow, window)
-        with self._changed:
+        with self._changes.lock:
             window.lent(len(lent))
         self._tick()
         return lent
@@ -243,17 +295,17 @@ class PinnedBlob:
         start, stop = offset, min(offset + self._block_size(window), self._size)
         is_lone = flow is None
         if flow is None:
-            with self._changed:
+            with self._changes.lock:
                 start, stop = self._block_at(offset, stop - start, window)
             end = stop
-            if self._cursors.connections < 2 and window.runs_on:
+            if not self._cursors.reads_ahead and window.runs_on:
                 end = min(start + min(2 * window.consumed, self._most or _LONGEST_FLOW), self._size)
                 end, is_lone = max(end, stop), False
             flow = Flow(ResumingStream(self._source, start, end), start, end)
         stop = min(stop, flow.stop)
         block = BUDGET.take(stop - start)
         if block is None:
-            with self._changed:
+            with self._changes.lock:
                 self._cursors.drop_kept()
             stop = min(stop, start + LEAST)
             block = BUDGET.take(stop - start, least=True)
@@ -267,9 +319,9 @@ class PinnedBlob:
         except BaseException:
             BUDGET.give(block)
             raise
-        part = AheadPart(start, start + count, block, None, self._changed, window)
+        part = AheadPart(start, start + count, block, None, self._changes, window)
         part.received = count
-        with self._changed:
+        with self._changes.lock:
             lent = part.lend(offset, part.stop)
             assert lent is not None
             if not self._cursors.hold(part):
@@ -285,6 +337,7 @@ class PinnedBlob:
         start = offset
         if not window.consumed and size >= 2 * _BLOCK:
             start = max(offset // _BLOCK * _BLOCK, self._cursors.held.stop_before(offset))
+            start = min(start, offset)  # another thread's cursor may have begun a part here
         stop = min(start + size, self._size)
         behind = self._cursors.held.next_start(offset)
         return start, stop if behind is None else min(stop, behind)
@@ -297,6 +350,7 @@ class PinnedBlob:
         if flow is None or flow.is_busy or offset < flow.at:
             return None
         if offset < flow.stop and offset - flow.at <= self._cursors.hole:
+            self._under_way.add(flow.stream)
             flow.is_busy = True
             return flow
         self._cursors.drop_flow(window)
@@ -313,20 +367,22 @@ class PinnedBlob:
         """Fill `memory`, or at least some of it, by the cursor's stream; keep that for the next."""
         is_kept = False
         try:
-            with self._pulling(flow.stream):
-                skipped = offset - flow.at
-                if skipped:
-                    receive_and_drop(flow.stream, skipped)
-                    self._source.counters.add(bytes_wasted=skipped)
-                    flow.at = offset
-                count = receive(flow.stream, memory, least, self._tick)
-                flow.at += count
-                is_kept = flow.at < flow.stop
+            self._under_way.add(flow.stream)
+            self._check()
+            skipped = offset - flow.at
+            if skipped:
+                receive_and_drop(flow.stream, skipped)
+                self._source.counters.add(bytes_wasted=skipped)
+                flow.at = offset
+            count = receive(flow.stream, memory, least, self._tick)
+            flow.at += count
+            is_kept = flow.at < flow.stop
         finally:
-            with self._changed:
+            with self._changes.lock:
                 is_kept = self._cursors.settle_flow(window, flow, is_kept)
             if not is_kept:
                 flow.stream.close()
+            self._under_way.discard(flow.stream)
         return count
 
     # ---- many ranges -------------------------------------------------------------------------
@@ -339,10 +395,9 @@ class PinnedBlob:
             [len(buffer) for buffer in buffers],
             size=self._size,
             hole=self._link.hole,
-            part_size=self._link.part_size(sum(map(len, buffers))),
+            part_size=self._cursors.part_size(sum(map(len, buffers))),
         )
-        with self._filling([_place(part, buffers) for part in parts], many=True) as fill:
-            fill.wait(self._on_progress and self._tick)
+        self._fill([_place(part, buffers) for part in parts], many=True)
         for part in parts:
             for copy in part.copies:
                 _copy_again(copy, buffers)
@@ -350,9 +405,9 @@ class PinnedBlob:
     def prefetch(self, offsets: Sequence[int], sizes: Sequence[int]) -> None:
         """Begin to bring what will be asked for."""
         begun: list[AheadPart] = []
-        size = self._link.part_size(sum(sizes))
+        size = self._cursors.part_size(sum(sizes))
         parts = plan(offsets, sizes, size=self._size, hole=self._link.hole, part_size=size)
-        with self._changed:
+        with self._changes.lock:
             self._check()
             for part in parts:
                 if not self._cursors.held.between(part.start, part.stop):
@@ -366,11 +421,11 @@ class PinnedBlob:
 
     def stop(self) -> None:
         """End all of it, and hold nothing; it may be called from any thread."""
-        with self._changed:
+        with self._changes.lock:
             self._is_stopped = True
             self._cursors.drop_all()
             under_way = list(self._under_way)
-            self._changed.notify_all()
+            self._changes.tell()
         for one in under_way:
             if isinstance(one, Fill):
                 one.leave()
@@ -380,11 +435,12 @@ class PinnedBlob:
                 one.close()
         self._sweep()
 
-    def drop_idle(self, since: float) -> None:
-        """Give back the memory of cursors that did nothing since then."""
-        with self._changed:
-            self._cursors.drop_idle(since)
+    def drop_idle(self, since: float) -> bool:
+        """Give back the memory of cursors that did nothing since then; whether others have some."""
+        with self._changes.lock:
+            has_more = self._cursors.drop_idle(since)
         self._sweep()
+        return has_more
 
     def _check(self) -> None:
         if self._is_stopped:
@@ -398,57 +454,68 @@ class PinnedBlob:
 
     def _sweep(self) -> None:
         """End what nobody wants any more."""
-        with self._changed:
-            dropped, self._cursors.dropped = self._cursors.dropped, []
-        for one in dropped:
+        dropped = self._cursors.dropped
+        for one in list(dropped):
             if isinstance(one, AheadPart):
                 one.end()
             else:
                 one.close()
+            with suppress(ValueError):  # another thread was faster
+                dropped.remove(one)
 
-    @contextmanager
-    def _filling(self, places: Sequence[Place], *, many: bool = False) -> Iterator[Fill]:
+    def _fill(
+        self,
+        places: Sequence[Place],
+        bring_rest: Callable[[], object] | None = None,
+        *,
+        many: bool = False,
+    ) -> None:
+        """Bring all places on workers, and meanwhile on this thread what they leave out."""
+
         def connections() -> int:
             return self.small_connections if many else self._cursors.connections
 
         fill = Fill(self._source, places, connections)
-        self._under_way.add(fill)
+        interrupt = None
         try:
+            self._under_way.add(fill)
             self._check()  # now that stop() would find it
-            with fill:
-                yield fill
+            fill.begin()
+            if bring_rest is not None:
+                bring_rest()
+            fill.wait(self._on_progress and self._tick)
         finally:
-            self._under_way.discard(fill)
-
-    @contextmanager
-    def _pulling(self, stream: ResumingStream) -> Iterator[None]:
-        self._under_way.add(stream)
-        try:
-            self._check()
-            yield
-        finally:
-            self._under_way.discard(stream)
+            # No call, and no context manager in Python, is between its start and this: an
+            # interrupt there would leave workers that write into memory which is no longer ours.
+            while True:
+                try:
+                    fill.leave()
+                    self._under_way.discard(fill)
+                    break
+                except BaseException as error:
+                    interrupt = error
+            if interrupt is not None:
+                try:
+                    raise interrupt
+                finally:
+                    del interrupt
 
     def _await(self, part: AheadPart, start: int, stop: int, window: Window) -> memoryview | None:
         """Wait for bytes of a part and lend them; None: it failed, or was given up."""
-        with self._changed:
-            if part.start + part.received <= start:
-                window.waited()
-                self._source.counters.add(stalls=1)
-            while part.start + part.received <= start and part.is_running:
-                if part.is_dropped:
-                    break
-                self._changed.wait()
-            self._check()
-            lent = part.lend(start, stop)
-            if lent is None and not part.is_dropped:
-                self._cursors.drop(part)
-            return lent
-
-    def _note_wait(self, window: Window) -> None:
-        with self._changed:
-            window.waited()
-        self._source.counters.add(stalls=1)
+        is_late = False
+        while True:
+            with self._changes.lock:
+                self._check()
+                lent = part.lend(start, stop)
+                if lent is not None or part.is_dropped:
+                    return lent
+                if not part.is_running or (is_late and not part.is_begun):
+                    self._cursors.drop(part)
+                    return None
+                waiter = self._changes.waiter()
+            # One that is not begun waits in vain where all workers hang, or if it was lost to an
+            # interrupt. Its bytes are fetched here then.
+            is_late = not waiter.acquire(timeout=-1 if part.is_begun else _PATIENCE)
 
     @property
     def small_connections(self) -> int:
@@ -475,5 +542,5 @@ def _place(part: Part, buffers: Sequence[memoryview]) -> Place:
 def _copy_again(copy: Copy, buffers: Sequence[memoryview]) -> None:
     """Give a range what it shares with another one."""
     which, offset, source, source_offset, length = copy
-    shared = buffers[source][source_offset : source_offset + length]
-    buffers[which][offset : offset + length] = shared
+    with buffers[source][source_offset : source_offset + length] as shared:
+        buffers[which][offset : offset + length] = shared

@@ -31,8 +31,7 @@ def receive(
     done = 0
     least = len(memory) if least is None else least
     while done < least:
-        with memory[done:] as rest:
-            count = stream.readinto(rest)
+        count = stream.readinto(memory, done)
         if not count:
             raise ValueError("I/O operation on closed file.")
         done += count

@@ -1,12 +1,12 @@
 """A stream that survives faults: it goes on where it broke."""
 
-import threading
 from threading import get_ident
 
 from ..driver import RawStream
 from ..errors import BlobError, TruncatedBlobError
 from .alarm import Alarm
 from .attempts import Attempts
+from .changes import Changes
 from .forks import forks
 from .request import Request
 from .source import Source
@@ -47,11 +47,10 @@ class ResumingStream:
         self._attempts: Attempts | None = None
         self._failed_at = offset
         self._scratch: memoryview | None = None
-        # Reentrant, for a signal handler that closes what its own thread is reading.
-        self._lock = threading.RLock()
+        self._changes = Changes()
+        self._lock = self._changes.lock
         self._reader: int | None = None  # the thread that is within readinto
         self._is_lent = False  # whether a stream may write into memory of the caller
-        self._returned: threading.Event | None = None
         self._is_late = False
         self._is_closed = False
         self._forks = forks()
@@ -72,8 +71,8 @@ class ResumingStream:
         if verdict is not None:
             raise verdict from (None if verdict is error else error)
 
-    def readinto(self, buffer: memoryview, /) -> int:
-        """Receive 1 to ``len(buffer)`` bytes; 0 at `stop`, and only there.
+    def readinto(self, buffer: memoryview, start: int = 0, /) -> int:
+        """Receive 1 byte or more into `buffer`, from `start` on; 0 at `stop`, and only there.
 
         Raises
         ------
@@ -92,13 +91,13 @@ class ResumingStream:
                 self._check_open()
                 if self._reader is not None:
                     raise RuntimeError("a stream is read by one thread at a time")
-                if self.position >= self._stop or not len(buffer):
+                if self.position >= self._stop or start >= len(buffer):
                     return 0
                 is_in = True
                 self._reader = get_ident()
             if self._attempts is not None:
                 self._attempts.begin_call()
-            return self._read(buffer)
+            return self._read(buffer, start)
         except BaseException:
             if is_in:
                 self._attempts = None
@@ -125,14 +124,13 @@ class ResumingStream:
             self._is_closed = True
             request, attempts = self._request, self._attempts
             is_idle = self._reader is None
-            if is_idle:
-                self._request = None
         if attempts is not None:
             attempts.wake()
         if request is None:
             return
         if is_idle:
             request.close()
+            self._request = None
         else:
             request.interrupt()
 
@@ -141,17 +139,17 @@ class ResumingStream:
         self.close()
         if self._forks != forks():
             return
-        with self._lock:
-            if not self._is_lent or self._reader == get_ident():
-                return
-            if self._returned is None:
-                self._returned = threading.Event()
-        self._returned.wait()
+        while True:
+            with self._lock:
+                if not self._is_lent or self._reader == get_ident():
+                    return
+                returned = self._changes.waiter()
+            returned.acquire()
 
-    def _read(self, buffer: memoryview) -> int:
+    def _read(self, buffer: memoryview, start: int) -> int:
         while True:
             try:
-                if count := self._attempt(buffer):
+                if count := self._attempt(buffer, start):
                     return count
             except Exception as error:
                 request = self._drop()
@@ -169,14 +167,14 @@ class ResumingStream:
                 self._drop()
                 raise
 
-    def _attempt(self, buffer: memoryview) -> int:
+    def _attempt(self, buffer: memoryview, start: int) -> int:
         """Receive what there is, by a new request if there is none; 0: the one given is used up."""
         attempts = self._attempts
         self._is_late = False
         if self._request is not None or attempts is None or attempts.deadline is None:
-            return self._receive(buffer)
+            return self._receive(buffer, start)
         with Alarm(attempts.deadline, self._cut):
-            count = self._receive(buffer)
+            count = self._receive(buffer, start)
         if self._is_late:
             self._drop()  # it was cut when its first bytes had come
         return count
@@ -189,17 +187,17 @@ class ResumingStream:
         if request is not None:
             request.interrupt()
 
-    def _receive(self, buffer: memoryview) -> int:
+    def _receive(self, buffer: memoryview, start: int) -> int:
         request = self._request
         if request is None:
             self._check_going_on()
             request = self._request = Request(self._source)
             request.open(self.position, self._stop)
-        room = min(len(buffer), self._stop - self.position)
+        end = min(len(buffer), start + self._stop - self.position)
         if request.is_interruptible:
-            count = self._receive_directly(request, buffer, room)
+            count = self._receive_directly(request, buffer, start, end)
         else:
-            count = self._receive_by_scratch(request, buffer, room)
+            count = self._receive_by_scratch(request, buffer, start, end)
         self.position += count
         if self.position == self._stop:
             if self._attempts is None:
@@ -214,35 +212,36 @@ class ResumingStream:
             self._drop()
         return count
 
-    def _receive_directly(self, request: Request, buffer: memoryview, room: int) -> int:
+    def _receive_directly(self, request: Request, buffer: memoryview, start: int, end: int) -> int:
         try:
             with self._lock:
                 self._check_going_on()
                 self._is_lent = True
-            with buffer[:room] as view:  # a stream that keeps it gets an error, not a write
+            with buffer[start:end] as view:  # a stream that keeps it gets an error, not a write
                 count = request.readinto(view)
         finally:
             self._leave_memory()
         self._check_open()
         return count
 
-    def _receive_by_scratch(self, request: Request, buffer: memoryview, room: int) -> int:
+    def _receive_by_scratch(
+        self, request: Request, buffer: memoryview, start: int, end: int
+    ) -> int:
         """Receive from a stream that may write after close(), when the memory is not ours."""
         self._check_going_on()
         if self._scratch is None:
             self._scratch = memoryview(bytearray(min(self._stop - self.position, _SCRATCH)))
-        with self._scratch[:room] as view:
+        with self._scratch[: end - start] as view:
             count = request.readinto(view)
         with self._lock:
             self._check_open()
-            buffer[:count] = self._scratch[:count]
+            buffer[start : start + count] = self._scratch[:count]
         return count
 
     def _leave_memory(self) -> None:
         with self._lock:
             self._is_lent = False
-            if self._returned is not None:
-                self._returned.set()
+            self._changes.tell()
 
     def _verdict(self, error: Exception, request: Request | None) -> Exception | None:
         """Return None when it is time to try again; or else, what to raise."""
@@ -270,10 +269,10 @@ class ResumingStream:
 
     def _drop(self) -> Request | None:
         """Give the request up, and what it holds."""
-        with self._lock:
-            request, self._request = self._request, None
+        request = self._request
         if request is not None:
             request.close()
+            self._request = None  # now: an interrupt before that would leave it open
         return request
 
     def _check_going_on(self) -> None:

@@ -66,7 +66,7 @@ class Source:
         self.is_lazy = self._part is not None
         self._mode: PinMode = pin_mode
         self._pin = _sized_only(info) if pin_mode == "off" else info
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @property
     def shown(self) -> str:
@@ -87,7 +87,7 @@ class Source:
         Exception
             Whatever the driver raises; if it is lazy, its stream does so.
         """
-        self.counters.add(requests=1)
+        self.counters.asked()
         ask = self._part or self.driver.read_stream
         stream: RawStream = ask(self.path, offset, stop - offset, pin=pin)
         return stream

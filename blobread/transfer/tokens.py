@@ -20,7 +20,7 @@ class TokenBucket:
 
     def __init__(self) -> None:
         self._tokens = self.capacity
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @property
     def tokens(self) -> int:
@@ -44,7 +44,7 @@ class TokenBucket:
 
     def after_fork(self) -> None:
         """In a child: another thread of the parent may have held the lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
 
 bucket = TokenBucket()
