@@ -224,7 +224,8 @@ cdef class Block:
         ValueError
             If `target` has no room for them.
         BufferError, TypeError
-            If `target` is not writable, contiguous memory, or the block was given back.
+            If `target` is not writable, contiguous memory, or the block was given back and nobody
+            has a view of it.
         """
         cdef Py_buffer into
         cdef Py_ssize_t count = stop - start
@@ -232,8 +233,9 @@ cdef class Block:
         self.check(start, stop)
         PyObject_GetBuffer(target, &into, PyBUF_WRITABLE)
         try:
-            # Now, as taking the target ran its code.
-            if self.is_retired:
+            # Now, as taking the target ran its code. While somebody has a view, it may be copied
+            # for them: another thread can give the block back between the two.
+            if self.is_retired and not self.exports:
                 raise BufferError("the block was given back")
             if into.len < count:
                 raise ValueError(f"{count} bytes do not fit into {into.len}")

@@ -105,7 +105,7 @@ class Request:
             self._source.met(stream, self.pin)
         if count:
             self._source.had_access = True
-            self._source.counters.add(bytes_fetched=count)
+            self._source.counters.fetched(count)
         return count
 
     def interrupt(self) -> None:

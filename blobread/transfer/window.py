@@ -12,6 +12,7 @@ __all__ = ["SMALLEST_PART", "Flow", "Window"]
 # Bytes. What a first window reaches ahead; stalls double it, and a reader that never waits
 # halves it (mountpoint-s3's rule).
 _FIRST_REACH = 1024 * 1024
+_MUCH = 1024 * 1024
 _FULL_READS = 16  # in a row
 # Over-read is bounded by what was read: twice that, so that the window can double.
 _OF_CONSUMED = 2
@@ -83,8 +84,11 @@ class Window:
     def runs_on(self) -> bool:
         """Whether reads have run on for long enough to read ahead of them."""
         # A cursor that began in the middle has to show more: indices are read in a piece or two,
-        # and left. (gcsfs wants three reads, Linux one; bounded by `consumed`, either is cheap.)
-        return self._reads >= (2 if self._began_at == 0 else 3)
+        # and left. Who takes much from the start on is about to go on. (gcsfs wants three reads,
+        # Linux one; bounded by `consumed`, either is cheap.)
+        if self._began_at:
+            return self._reads >= 3
+        return self._reads >= 2 or self.consumed >= _MUCH
 
     def arrive(self, offset: int) -> None:
         """Take in that a read begins at `offset`; of what was lent, the part before it was read."""
