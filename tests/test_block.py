@@ -194,6 +194,19 @@ def test_copy_into_what_cannot_take_it_is_an_error_and_writes_nothing() -> None:
     assert block.exports == 0
 
 
+def test_copy_of_a_block_that_was_given_back_while_it_is_seen_has_its_bytes() -> None:
+    tally = Tally()
+    block = made(tally, 100, 4096)
+    with block.view(0, 100, readonly=False) as view:
+        view[:] = pattern(100)
+        assert tally.retire(block) is None
+        target = bytearray(100)
+        block.copy(0, 100, target)
+        assert target == pattern(100)
+    with pytest.raises(BufferError, match="given back"):
+        block.copy(0, 10, target)
+
+
 def test_block_is_exported_and_other_threads_run_during_a_long_copy() -> None:
     block, target = Block(64 * MIB), bytearray(64 * MIB)
     seen = 0
@@ -259,9 +272,9 @@ def test_nothing_new_is_made_of_a_block_that_was_given_back() -> None:
         assert block.is_given_back
         with pytest.raises(BufferError, match="given back"):
             block.view(0, 10)
+        del held
         with pytest.raises(BufferError, match="given back"):
             block.copy(0, 10, bytearray(10))
-        del held
 
 
 def test_pages_are_one_blocks_at_a_time() -> None:
