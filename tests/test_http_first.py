@@ -41,7 +41,7 @@ def test_the_first_opening_of_an_origin_asks_for_256_kib(fault_server: FaultServ
 
 @pytest.mark.parametrize(
     ("used", "next_asked"),
-    [(1, 32), (21 * KIB, 32), (32 * KIB, 48), (60 * KIB, 96), (200 * KIB, 256), (256 * KIB, 256)],
+    [(1, 16), (16 * KIB, 24), (32 * KIB, 48), (60 * KIB, 96), (200 * KIB, 256), (256 * KIB, 256)],
 )
 def test_the_next_one_asks_for_a_half_more_than_was_used(
     fault_server: FaultServer, used: int, next_asked: int
@@ -55,9 +55,9 @@ def test_the_next_one_asks_for_a_half_more_than_was_used(
 def test_it_grows_again_where_all_was_used(fault_server: FaultServer) -> None:
     case = fault_server.case(BLOB)
     use(case, 1)
-    for _ in range(4):
+    for _ in range(5):
         use(case, BLOB.size)
-    assert asked(case) == [256 * KIB, 32 * KIB, 64 * KIB, 128 * KIB, 256 * KIB]
+    assert asked(case) == [256 * KIB, 16 * KIB, 32 * KIB, 64 * KIB, 128 * KIB, 256 * KIB]
 
 
 def test_the_largest_of_the_last_four_counts(fault_server: FaultServer) -> None:
@@ -65,7 +65,7 @@ def test_the_largest_of_the_last_four_counts(fault_server: FaultServer) -> None:
     use(case, 60 * KIB)
     for _ in range(5):
         use(case, 1)
-    assert asked(case) == [256 * KIB, *[96 * KIB] * 4, 32 * KIB]
+    assert asked(case) == [256 * KIB, *[96 * KIB] * 4, 16 * KIB]
 
 
 def test_other_origins_are_not_concerned(fault_server: FaultServer) -> None:

@@ -100,7 +100,7 @@ class HttpDriver:
         """Tell of the blob as `stat` does, and open its first bytes, by one request.
 
         The stream ends after 256 KiB at most, or with the blob where the server knows no ranges.
-        Where those that opened blobs of this origin used less, it is less, but 32 KiB.
+        Where those that opened blobs of this origin used less, it is less, but 16 KiB.
         """
         facts, stream = open_start(self._client, path)
         return info_of(path, facts), stream

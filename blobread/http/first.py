@@ -6,8 +6,8 @@ import threading
 __all__ = ["first_length", "learn"]
 
 _LARGEST = 256 * 1024
-_SMALLEST = 32 * 1024
-_STEP = 16 * 1024
+_SMALLEST = 16 * 1024
+_STEP = 8 * 1024
 _REMEMBERED = 4  # openings of each origin: who alternates is served for the larger one
 _MOST_ORIGINS = 256
 

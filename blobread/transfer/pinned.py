@@ -28,6 +28,7 @@ OnProgress: TypeAlias = Callable[[int, int | None], object]
 _BLOCK = 16 * 1024  # a lone small read is aligned to it, and takes two
 _LARGEST_BLOCK = 256 * 1024
 _LENT = 1024 * 1024  # at most, so that it is seen where the reader is
+_LEAST_PULLED = 4 * 1024
 _WHOLE = 1024 * 1024  # of the bytes of a read that are one part in any case
 _PARALLEL = 16 * 1024 * 1024  # of a read that several connections serve better, however fast
 _OPENING = 256 * 1024  # of a first stream that does not say where it ends, no more is used
@@ -294,6 +295,10 @@ class PinnedBlob:
         """Receive a block around `offset` on the thread of the caller; lend it from there on."""
         start, stop = offset, min(offset + self._block_size(window), self._size)
         is_lone = flow is None
+        if flow is not None and not window.consumed:
+            stop = min(
+                stop, offset + _BLOCK
+            )  # a header: what is taken tells what to open next time
         if flow is None:
             with self._changes.lock:
                 start, stop = self._block_at(offset, stop - start, window)
@@ -313,8 +318,8 @@ class PinnedBlob:
         try:
             with block.view(0, stop - start, readonly=False) as view:
                 # All of a small one, so that its connection is free again; of a long one what is
-                # there.
-                least = stop - start if is_lone else offset + 1 - start
+                # there, but more than the few bytes that come with the head.
+                least = stop - start if is_lone else min(stop - start, _LEAST_PULLED)
                 count = self._pull(flow, view, start, window, least=least)
         except BaseException:
             BUDGET.give(block)
