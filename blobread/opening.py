@@ -128,10 +128,11 @@ def open(
             raise TypeError(f"{min(twice)} is given as a keyword and in storage_options")
         return open(url, mode, **storage_options, **keywords)
     driver, path = schemes.resolve(url, options)
-    if not getattr(driver, "is_local", False) or pin != "error" or on_progress is not None:
+    is_local = getattr(driver, "is_local", False)
+    if not is_local or (parallel, retry, pin, on_progress) != ("auto", None, "error", None):
         from .transfer.engine import Engine
 
-        driver = Engine(
+        engine = Engine(
             driver,
             parallel=parallel,
             buffer_size=buffer_size,
@@ -139,6 +140,9 @@ def open(
             pin=pin,
             on_progress=on_progress,
         )
+        # Of a local file, threads of the reader's own take large reads, and nothing breaks.
+        if not is_local or pin != "error" or on_progress is not None:
+            driver = engine
     if verify:
         from .verify import VerifyingDriver  # hashlib is a third of the time of an import
 

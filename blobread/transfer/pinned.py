@@ -1,5 +1,6 @@
 """One version of a blob, as one reader reads it: what is asked for meets what is held ahead."""
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeAlias
@@ -24,6 +25,8 @@ __all__ = ["OnProgress", "PinnedBlob"]
 
 # Called with the bytes that have come, and the bytes in all where that is known.
 OnProgress: TypeAlias = Callable[[int, int | None], object]
+
+_logger = logging.getLogger("blobread.transfer")
 
 _BLOCK = 16 * 1024  # a lone small read is aligned to it, and takes two
 _LARGEST_BLOCK = 256 * 1024
@@ -452,6 +455,15 @@ class PinnedBlob:
             raise ValueError("I/O operation on closed file.")
 
     def _run(self, begun: Sequence[AheadPart]) -> None:
+        if begun and _logger.isEnabledFor(logging.DEBUG):
+            _logger.debug(
+                "%s: reads ahead bytes %d to %d of %r in %d parts",
+                self._source.driver.name,
+                begun[0].start,
+                begun[-1].stop,
+                self._source.shown,
+                len(begun),
+            )
         for part in begun:
             PARTS.run_soon(part.run)
         if self._cursors.dropped:
