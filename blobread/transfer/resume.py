@@ -68,8 +68,10 @@ class ResumingStream:
             message = f"the stream ended at byte {position}, before byte {self._stop}"
             error = self._source.error(TruncatedBlobError, message)
         verdict = self._verdict(error, request)
+        if verdict is error:
+            raise verdict  # with the cause that it has
         if verdict is not None:
-            raise verdict from (None if verdict is error else error)
+            raise verdict from error
 
     def readinto(self, buffer: memoryview, start: int = 0, /) -> int:
         """Receive 1 byte or more into `buffer`, from `start` on; 0 at `stop`, and only there.
