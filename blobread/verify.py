@@ -1,10 +1,10 @@
 """Whether the bytes of a blob are those that its digest stands for."""
 
-import hashlib
 import threading
 from collections.abc import Callable
 from typing import Any
 
+from .digest import new_hash
 from .driver import BlobInfo, RawStream, StorageDriver
 from .drivers.memory import MemoryStream
 from .errors import DigestMismatchError, TruncatedBlobError
@@ -40,7 +40,7 @@ class VerifyingDriver:
         self._full = verify == "full"
         self._digest = verify if isinstance(verify, str) and not self._full else None
         if self._digest is not None:
-            _new_hash(self._digest)
+            new_hash(self._digest)
         self._size: int | None = None
         self._hash: Any = None
         self._hashed = 0
@@ -209,7 +209,7 @@ class VerifyingDriver:
     def _add(self, path: str, part: memoryview) -> None:
         if self._digest is not None:
             if self._hash is None:
-                self._hash = _new_hash(self._digest)
+                self._hash = new_hash(self._digest)
             self._hash.update(part)
         self._hashed += len(part)
 
@@ -217,7 +217,7 @@ class VerifyingDriver:
         if self._digest is None or self.verified:
             return
         algorithm, _, expected = self._digest.partition(":")
-        got = (self._hash or _new_hash(self._digest)).hexdigest()
+        got = (self._hash or new_hash(self._digest)).hexdigest()
         if got != expected:
             self._wrong = DigestMismatchError(
                 f"its digest is {algorithm}:{got}, and {self._digest} was expected",
@@ -256,21 +256,3 @@ class _HashedStream:
     def close(self) -> None:
         """Close the stream below."""
         self._stream.close()
-
-
-def _new_hash(digest: str) -> Any:
-    algorithm, colon, value = digest.partition(":")
-    try:
-        made = hashlib.new(algorithm, usedforsecurity=False)
-    except ValueError:
-        made = None
-    if (
-        made is None
-        or not colon
-        or len(value) != 2 * made.digest_size
-        or value.strip("0123456789abcdef")
-    ):
-        raise ValueError(
-            f"a digest looks like 'sha256:' and its hexadecimal digits, not {digest!r}"
-        )
-    return made
