@@ -1,6 +1,7 @@
 """A part that is read ahead: received into pooled memory, and lent or copied from there."""
 
 from ._block import Block
+from .asked import Asked
 from .changes import Changes
 from .resume import ResumingStream
 from .window import Window
@@ -21,11 +22,13 @@ class AheadPart:
         Of the engine: its lock guards all of this, and it is told when that changes.
     owner : Window or None
         The cursor that it is read ahead of; None: somebody asked for it.
+    asked : Asked or None
+        What of it that was.
 
     Attributes
     ----------
     used : int
-        Up to where bytes were handed out, from the start on.
+        Bytes that were handed out: all from the start on, or what was asked for.
     is_dropped : bool
         Whether the engine has given it up; its memory is another's soon.
     is_begun : bool
@@ -37,6 +40,7 @@ class AheadPart:
     __slots__ = (
         "_changes",
         "_stream",
+        "asked",
         "block",
         "is_begun",
         "is_dropped",
@@ -56,11 +60,13 @@ class AheadPart:
         stream: ResumingStream | None,
         changes: Changes,
         owner: Window | None,
+        asked: Asked | None = None,
     ) -> None:
         self.start = start
         self.stop = stop
         self.block = block
         self.owner = owner
+        self.asked = asked
         self.received = 0
         self.used = 0
         self.is_dropped = False
@@ -104,7 +110,10 @@ class AheadPart:
         stop = min(stop, self.start + self.received)
         if self.is_dropped or stop <= start:
             return None
-        self.used = max(self.used, stop - self.start)
+        if self.asked is None:
+            self.used = max(self.used, stop - self.start)
+        else:
+            self.used += self.asked.take(start, stop)
         return self.block.view(start - self.start, stop - self.start)
 
     def end(self) -> None:

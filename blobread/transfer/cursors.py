@@ -3,6 +3,7 @@
 import time
 
 from .ahead import AheadPart
+from .asked import Asked
 from .budget import BUDGET
 from .changes import Changes
 from .counters import Counters
@@ -163,13 +164,20 @@ class Cursors:
             window.ahead_to = stop
             begun.append(part)
 
-    def part(self, source: Source, start: int, stop: int, owner: Window | None) -> AheadPart | None:
+    def part(
+        self,
+        source: Source,
+        start: int,
+        stop: int,
+        owner: Window | None,
+        asked: Asked | None = None,
+    ) -> AheadPart | None:
         """Make a part to be read ahead, if there is memory for it."""
         block = BUDGET.take(stop - start, holding=self.held.size)
         if block is None:
             return None
         stream = ResumingStream(source, start, stop)
-        part = AheadPart(start, stop, block, stream, self._changes, owner)
+        part = AheadPart(start, stop, block, stream, self._changes, owner, asked)
         self.held.add(part)
         return part
 
@@ -222,7 +230,7 @@ class Cursors:
     def drop_kept(self) -> None:
         """Hold only what is still to be read."""
         for part in self.held:
-            if not part.is_running and part.used:
+            if not part.is_running and part.used and part.asked is None:
                 self.drop(part)
 
     def drop_idle(self, since: float) -> bool:
@@ -257,7 +265,7 @@ class Cursors:
             self.drop_flow(window)
         kept = 0
         for part in reversed(list(self.held)):
-            if part.owner is None and part.used == part.stop - part.start:
+            if part.asked is not None and part.asked.is_read:
                 self.drop(part)
             if part.owner is not window or part.stop > window.next:
                 continue

@@ -50,6 +50,15 @@ class Held:
             first -= 1
         return self._parts[first : bisect_left(self._parts, stop, key=_start)]
 
+    def gaps(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """What of ``[start, stop)`` is in no part."""
+        for part in self.between(start, stop):
+            if start < part.start:
+                yield start, part.start
+            start = part.stop
+        if start < stop:
+            yield start, stop
+
     def next_start(self, offset: int) -> int | None:
         """Where the first part begins that lies at `offset` or behind it."""
         place = bisect_left(self._parts, offset, key=_start)

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from ..driver import BlobInfo, RawStream
 from .ahead import AheadPart
+from .asked import Asked
 from .budget import BUDGET, LEAST
 from .changes import Changes
 from .cursors import Cursors
@@ -31,6 +32,7 @@ _logger = logging.getLogger("blobread.transfer")
 _BLOCK = 16 * 1024  # a lone small read is aligned to it, and takes two
 _LARGEST_BLOCK = 256 * 1024
 _LENT = 1024 * 1024  # at most, so that it is seen where the reader is
+_LENT_OF_ASKED = 64 * 1024  # so that it is seen what of it was read
 _LEAST_PULLED = 4 * 1024
 _WHOLE = 1024 * 1024  # of the bytes of a read that are one part in any case
 _PARALLEL = 16 * 1024 * 1024  # of a read that several connections serve better, however fast
@@ -280,13 +282,17 @@ class PinnedBlob:
                 window.waited()
             begun = self._cursors.read_ahead(self._source, window, self._size)
             part = self._cursors.held.at(offset)  # it may be one of these
+            stop = offset + _LENT
+            if part is not None and part.asked is not None:
+                stop = offset + _LENT_OF_ASKED
+                stop = min(part.asked.stop(offset) or stop, stop)
             flow = None if part is not None else self._take_flow(window, offset)
         self._run(begun)
         if not is_there:
             self._source.counters.stalled()
         lent = None
         if part is not None:
-            lent = self._await(part, offset, offset + _LENT, window)
+            lent = self._await(part, offset, stop, window)
         if lent is None:
             lent = self._bring(offset, flow, window)
         with self._changes.lock:
@@ -417,12 +423,18 @@ class PinnedBlob:
         parts = plan(offsets, sizes, size=self._size, hole=self._link.hole, part_size=size)
         with self._changes.lock:
             self._check()
-            for part in parts:
-                if not self._cursors.held.between(part.start, part.stop):
-                    ahead = self._cursors.part(self._source, part.start, part.stop, None)
-                    if ahead is None:
-                        break
-                    begun.append(ahead)
+            gaps = [
+                part.wanted.between(start, stop)
+                for part in parts
+                for start, stop in self._cursors.held.gaps(part.start, part.stop)
+            ]
+            for pieces in filter(None, gaps):
+                asked = Asked([(piece.start, piece.stop) for piece in pieces])
+                start, stop = pieces[0].start, pieces[-1].stop
+                ahead = self._cursors.part(self._source, start, stop, None, asked)
+                if ahead is None:
+                    break
+                begun.append(ahead)
         self._run(begun)
 
     # ---- what is under way -------------------------------------------------------------------
