@@ -94,7 +94,7 @@ def test_run_with_other_bytes_is_an_error(fault_server: FaultServer, capsys: Cap
     # It is opened three times: for the size, for the run that tells the bytes, and once more. It is
     # so small that an opening brings it whole.
     other = Fault("replaced", when=When(after=2), times=EVER)
-    case = fault_server.case(Blob(20_000), other)
+    case = fault_server.case(Blob(16_000), other)
     assert main(["bench", case.url, "--quiet"]) == 1
     out, err = capsys.readouterr()
     assert out == ""
