@@ -1,27 +1,25 @@
 """From a blob to a local file, which appears whole or not at all."""
 
 import errno
-import hashlib
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 from ._reader import BlobReader
+from .digest import new_hash, parse_digest
 from .driver import BlobInfo
 from .errors import DigestMismatchError
 from .opening import Url
 from .opening import open as open_blob
 
-__all__ = ["OnProgress", "chunks", "download", "parse_digest"]
+__all__ = ["OnProgress", "chunks", "download"]
 
 # Called with the bytes that have come, and the bytes in all where that is known.
 OnProgress = Callable[[int, int | None], None]
 
 # Small enough to be hashed and written while the CPU's cache still holds it.
 _CHUNK = 1024 * 1024
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 
 def download(
@@ -30,13 +28,14 @@ def download(
     *,
     verify: str | None = None,
     on_progress: OnProgress | None = None,
+    resume: bool = True,
     storage_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> BlobInfo:
     """Copy a blob into a local file.
 
     The bytes go into a new file beside `path`, which takes its name when all of them are on the
-    disk. Whatever fails before leaves neither that file nor a change of the one that was there.
+    disk. Whatever fails before does not change the one that was there.
 
     Parameters
     ----------
@@ -48,11 +47,16 @@ def download(
         The digest that the bytes must have, ``"sha256:..."`` or ``"sha512:..."``, instead of the
         one that the store knows.
     on_progress : callable, optional
-        Called with the number of bytes that have come and the size, or None if it is unknown:
-        first with 0, and then again and again.
+        Called on this thread with the number of bytes that are there and the size, or None if it
+        is unknown: first with what there was before, and then again and again.
+    resume : bool
+        Whether what has come of a large blob is kept when the download fails, and even when the
+        process is killed, so that the next one to the same `path` brings only what is missing. It
+        is in a hidden file beside `path`, which goes when the blob is found to be another version.
+        Nothing is kept of a blob that has no version to know it by, of local ones, or on Windows.
     storage_options : mapping, optional
     **options
-        Options of the driver.
+        As for `open`.
 
     Returns
     -------
@@ -62,6 +66,7 @@ def download(
     Raises
     ------
     DigestMismatchError
+        Nothing is kept then.
     ValueError
         If `verify` is no digest.
     OSError
@@ -71,25 +76,20 @@ def download(
     """
     if verify is not None:
         verify = parse_digest(verify)
+    twice = (storage_options or {}).keys() & options.keys()
+    if twice:
+        raise TypeError(f"{min(twice)} is given as a keyword and in storage_options")
+    options = {**(storage_options or {}), **options}
     target = _replaceable(path)
-    with open_blob(url, storage_options=storage_options, **options) as blob:
-        expected = verify or blob.info.digest
+    from .parallel_download import download_in_parts
+
+    info = download_in_parts(url, target, options, verify, on_progress, may_keep=resume)
+    if info is not None:
+        return info
+    with open_blob(url, **options) as blob:
         with _replacing(target) as file:
-            _copy(blob, file, expected, on_progress)
+            _copy(blob, file, verify or blob.info.digest, on_progress)
         return blob.info
-
-
-def parse_digest(text: str) -> str:
-    """Give a digest as ``algorithm:hex``, in lower case.
-
-    Raises
-    ------
-    ValueError
-    """
-    digest = text.lower()
-    if not _DIGEST.fullmatch(digest):
-        raise ValueError(f"{text!r} is neither sha256:<64 hex digits> nor sha512:<128 hex digits>")
-    return digest
 
 
 def chunks(blob: BlobReader, count: int | None = None) -> Iterator[memoryview]:
@@ -140,7 +140,7 @@ def _replacing(target: str) -> Iterator[BinaryIO]:
 def _copy(
     blob: BlobReader, file: BinaryIO, expected: str | None, on_progress: OnProgress | None
 ) -> None:
-    hasher = None if expected is None else hashlib.new(expected.partition(":")[0])
+    hasher = None if expected is None else new_hash(expected)
     done = 0
     if on_progress is not None:
         on_progress(0, blob.size)

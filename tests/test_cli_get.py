@@ -184,10 +184,17 @@ def test_digest_that_is_none_is_a_usage_error(digest: str, source: str, target: 
 # ---- what goes wrong half-way
 
 
-def test_body_that_is_cut_leaves_no_file(
+def test_body_that_is_cut_leaves_no_file(fault_server: FaultServer, target: Path) -> None:
+    case = fault_server.case(Blob(3_000_001), Fault("fin", at=200_000, times=EVER))
+    with pytest.raises(blobread.TruncatedBlobError):
+        download(case.url, target, resume=False, retry=0)
+    check_untouched(target)
+
+
+def test_blob_that_changes_leaves_no_file_and_one_line(
     fault_server: FaultServer, target: Path, capsysbinary: Captured
 ) -> None:
-    case = fault_server.case(Blob(3_000_001), Fault("fin", at=200_000, times=EVER))
+    case = fault_server.case(Blob(3_000_001), Fault("replaced", when=When(after=1), times=EVER))
     assert main(["get", case.url, str(target)]) == 1
     # The error alone: of the bar nothing is left.
     assert len(capsysbinary.readouterr().err.splitlines()) == 1

@@ -2,8 +2,10 @@
 
 import argparse
 import os
+from functools import partial
 
-from ..download import download, parse_digest
+from ..digest import parse_digest
+from ..download import download
 from .progress import progress_bar
 
 __all__ = ["add_to"]
@@ -21,6 +23,13 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         type=_digest,
         help="sha256:... or sha512:...; bytes with another digest are an error, and thrown away",
     )
+    parser.add_argument(
+        "-c",
+        "--continue",
+        dest="resume",
+        action="store_true",
+        help="keep what has come if it fails, beside FILE, and go on from there the next time",
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="without a progress bar")
     parser.set_defaults(run=_run)
 
@@ -33,8 +42,9 @@ def _digest(text: str) -> str:
 
 
 def _run(given: argparse.Namespace) -> None:
+    get = partial(download, given.url, given.file, verify=given.verify, resume=given.resume)
     if given.quiet:
-        download(given.url, given.file, verify=given.verify)
+        get()
         return
     with progress_bar(os.path.basename(given.file)) as show:
-        download(given.url, given.file, verify=given.verify, on_progress=show)
+        get(on_progress=show)
