@@ -93,7 +93,16 @@ class StorageDriver(Protocol):
         beyond the size.
     borrow(path, offset, pin) -> memoryview
         Bytes that the driver holds already or fetches ahead: the view's first byte is that at
-        `offset`. It stays as it is until it is given back, by ``release()``.
+        `offset`. It stays as it is until it is given back, by ``release()``. An empty one, or a
+        shorter `readinto_at`, is the end of a blob of unknown size.
+    readinto_ranges(path, offsets, buffers, pin)
+        Fill each buffer from its offset on, all of them or raise.
+    prefetch(path, offsets, sizes, pin)
+        A hint of what will be asked for soon.
+    stop()
+        End all that is under way for the reader that closes; idempotent, and from any thread.
+    counters() -> object
+        With the attributes of `ReaderStats` that it knows better than the reader.
     part(path, offset, length, *, pin=None) -> RawStream
         As `read_stream`, but nothing is asked before the first `readinto`, which then raises what
         `read_stream` would have raised: so `close` can end it in every phase.
