@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from .errors import BlobError
 from .opening import Url
 from .transfer.budget import memory_budget
+from .transfer.changes import Changes
 from .transfer.forks import forks
 from .transfer.link import Link
 from .transfer.sharing import MOST
@@ -68,8 +69,7 @@ class UnderWay:
         self._is_ordered = is_ordered
         self._most = most
         self._concurrency = most or _FIRST
-        # Reentrant: the collector may end us within.
-        self._changed = threading.Condition(threading.RLock())
+        self._changes = Changes()
         self._taken: dict[int, Url] = {}  # in their order; all that follows are of these
         self._waiting: deque[int] = deque()
         self._open: dict[int, WholeBlob] = {}  # no memory for them yet
@@ -96,7 +96,7 @@ class UnderWay:
             raise BlobError("the blobs are read by the process that this one was forked from")
         while not self._is_over:
             self._take_more()
-            with self._changed:
+            with self._changes.lock:
                 if not self._taken:
                     break
                 number = self._turn()
@@ -104,11 +104,12 @@ class UnderWay:
                     del self._taken[number]
                     self._free(number)
                     return self._done.pop(number)
-                is_unknown = self._most is None and not self._has_answer
-                self._changed.wait(_LOOK if is_unknown else None)
-                if is_unknown and not self._has_answer:
-                    # As long as nothing has come, it takes that long at least.
-                    self._set_concurrency((time.monotonic() - self._began) / _CPU)
+                waiter = self._changes.waiter()
+            is_unknown = self._most is None and not self._has_answer
+            waiter.acquire(timeout=_LOOK if is_unknown else -1)
+            if is_unknown and not self._has_answer:
+                # As long as nothing has come, it takes that long at least.
+                self._set_concurrency((time.monotonic() - self._began) / _CPU)
         return None
 
     def end(self, timeout: float | None = None) -> None:
@@ -118,8 +119,8 @@ class UnderWay:
             return
         deadline = None if timeout is None else time.monotonic() + timeout
         if deadline is None:
-            with self._changed:
-                self._changed.notify_all()
+            with self._changes.lock:
+                self._changes.tell()
         while True:
             for blob in [*list(self._reading), *list(self._open.values())]:
                 blob.stop()
@@ -138,7 +139,7 @@ class UnderWay:
     def _take_more(self) -> None:
         """Take no more than are soon asked for, and have workers for them."""
         while not self._is_all and not self._is_over:
-            with self._changed:
+            with self._changes.lock:
                 if len(self._taken) >= 2 * self._concurrency:
                     break
             try:
@@ -149,11 +150,11 @@ class UnderWay:
             except Exception as error:
                 # What came before is given first.
                 self._is_all = True
-                with self._changed:
+                with self._changes.lock:
                     self._taken[self._count] = ""
                     self._done[self._count] = Result(None, error, False)
                 break
-            with self._changed:
+            with self._changes.lock:
                 self._taken[self._count] = url
                 self._waiting.append(self._count)
                 self._count += 1
@@ -162,7 +163,7 @@ class UnderWay:
 
     def _hire(self) -> None:
         """Have as many workers as there is work for."""
-        with self._changed:
+        with self._changes.lock:
             work = len(self._waiting) if self._has_room() else 0
             work += len(self._open) if self._fitting() is not None else 0
             more = min(self._concurrency - self._workers, work - self._hired)
@@ -177,7 +178,7 @@ class UnderWay:
     # ---- on workers --------------------------------------------------------------------------
 
     def _work(self) -> None:
-        with self._changed:
+        with self._changes.lock:
             self._hired -= 1
             if self._is_over:
                 return
@@ -188,7 +189,7 @@ class UnderWay:
 
     def _next_work(self) -> int | None:
         """Take a blob to read; None: the worker has left."""
-        with self._changed:
+        with self._changes.lock:
             number = None
             if not self._is_over and self._workers <= self._concurrency:
                 number = self._fitting()
@@ -220,7 +221,7 @@ class UnderWay:
             is_of_blob = isinstance(error, OSError) or (is_of_blob and isinstance(error, Exception))
         if blob is not None:
             self._reading.discard(blob)
-        with self._changed:
+        with self._changes.lock:
             self._large.pop(number, None)
             self._free(number)
             if isinstance(data, memoryview):
@@ -228,7 +229,7 @@ class UnderWay:
                 self._memory += len(data)
             self._done[number] = Result(self._taken[number], data, is_of_blob)
             if number == self._turn() or not self._is_ordered:
-                self._changed.notify_all()
+                self._changes.tell()
 
     def _opened(self, number: int, blob: WholeBlob) -> bool:
         """Open a blob, and tell whether there is memory to read it now."""
@@ -239,7 +240,7 @@ class UnderWay:
         blob.open()
         self._has_answer = True
         self._note_link(blob.link)
-        with self._changed:
+        with self._changes.lock:
             if self._fits(number, blob.size, blob.parts):
                 self._reserve(number, blob)
                 return True
@@ -256,9 +257,9 @@ class UnderWay:
         count = min(int(count), MOST_WORKERS)
         if count == self._concurrency:
             return
-        with self._changed:
+        with self._changes.lock:
             self._concurrency = count
-            self._changed.notify_all()
+            self._changes.tell()
 
     # ---- memory, under the lock --------------------------------------------------------------
 
