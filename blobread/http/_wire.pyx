@@ -1,4 +1,5 @@
-# cython: language_level=3, auto_pickle=False, embedsignature=True, embedsignature.format=clinic
+# cython: language_level=3, auto_pickle=False, autotestdict=False
+# cython: embedsignature=True, embedsignature.format=clinic
 """Requests over a plain socket, each in one release of the GIL.
 
 Every release is a handover where threads wait for the GIL: a send, a head and a body that are each

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from .link import Link
 
-__all__ = ["LinkInfo", "describe", "of"]
+__all__ = ["Link", "LinkInfo", "describe", "of"]
 
 _MOST = 1024
 
