@@ -16,7 +16,7 @@ from resuming import Hanging, LazyBlob
 from test_engine_interrupts import CALLS, DATA, DRIVERS, MIB, OURS, places
 from together import Call, together, wait_until
 
-from blobread import BlobError, BlobReader, Retry
+from blobread import BlobError, BlobReader, BlobTimeoutError, Retry
 from blobread.transfer import link, links, tokens, workers
 from blobread.transfer.budget import BUDGET
 from blobread.transfer.engine import Engine
@@ -269,6 +269,28 @@ def test_first_reads_of_many_threads_at_once(make: Callable[[], OneBlob]) -> Non
             reads = [lambda n=n: f.read_at(5000, n * 100_000) for n in range(8)]
             assert together(*reads) == [DATA[n * 100_000 :][:5000] for n in range(8)]
         assert driver.left_open == 0
+
+
+@pytest.mark.parametrize("size", [100, len(DATA)], ids=["one part", "many parts"])
+def test_deadline_ends_attempts_that_hang(size: int) -> None:
+    """Nothing else would: they hang until they are closed."""
+
+    class Blob(OneBlob):
+        def make_stream(self, data: bytes, offset: int, length: int | None) -> Stream:
+            if offset in failed:
+                return Hanging(data, offset, length, self.behave)
+            failed.add(offset)
+            return Stream(data, offset, length, failing_at(0, Broken))
+
+    failed: set[int] = set()
+    driver = Blob(DATA)
+    policy = Retry(retry_timeout=0.2, max_retries=100, init_backoff=0, max_backoff=0)
+    with (
+        opened(driver, retry=policy) as f,
+        pytest.raises(BlobTimeoutError, match="no progress within"),
+    ):
+        f.read_at(size, 0)
+    assert driver.left_open == 0
 
 
 def test_hang_of_all_workers_holds_up_no_other_reader(monkeypatch: pytest.MonkeyPatch) -> None:

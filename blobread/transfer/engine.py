@@ -5,10 +5,11 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ..driver import BlobInfo, RawStream, StorageDriver
 from . import links
+from .attempts import Attempts
 from .budget import BUDGET
 from .counters import Counters
 from .forks import forks
@@ -19,6 +20,8 @@ from .source import PinMode, Source
 from .workers import PARTS
 
 __all__ = ["Engine"]
+
+T = TypeVar("T")
 
 _IDLE = 5.0  # seconds after which a cursor gives its memory back
 
@@ -87,8 +90,8 @@ class Engine:
         return getattr(self.driver, "buffer_size", 256 * 1024)
 
     def stat(self, path: str, /) -> BlobInfo:
-        """Tell what the driver tells."""
-        return self.driver.stat(path)
+        """Tell what the driver tells; a failure that may pass is tried again."""
+        return self._persist(self.driver.stat, path)
 
     def open(self, path: str, /) -> tuple[BlobInfo, RawStream | None]:
         """Tell of the blob, and keep the stream of its first bytes, if the driver gives one.
@@ -97,10 +100,11 @@ class Engine:
         aside.
         """
         if not hasattr(self.driver, "open"):
-            info = self.driver.stat(path)
+            info = self.stat(path)
             self._is_sized = info.size is not None
             return info, None
-        info, stream = self.driver.open(path)
+        opened: tuple[BlobInfo, RawStream] = self._persist(self.driver.open, path)
+        info, stream = opened
         self._counters.add(requests=1, connections=int(getattr(stream, "new_connection", False)))
         if info.size is None:
             self._is_sized = False
@@ -116,6 +120,24 @@ class Engine:
             return self.driver.read_stream(path, offset, length, pin=pin)
         stop = pin.size if length is None else min(offset + length, pin.size)
         return ResumingStream(self._source(path, pin), min(offset, stop), stop)
+
+    def _persist(self, ask: Callable[[str], T], path: str) -> T:
+        attempts = None
+        while True:
+            try:
+                return ask(path)
+            except Exception as error:
+                if attempts is None:
+                    attempts = Attempts(self._retry, self.name, path, self.redact(path))
+                verdict = attempts.failed(error)
+                try:
+                    if verdict is error:
+                        raise
+                    if verdict is not None:
+                        raise verdict from error
+                finally:
+                    del verdict  # its traceback holds this frame
+                self._counters.add(requests=1, retries=1)
 
     def redact(self, path: str, /) -> str:
         """Give the path as it may be printed."""
