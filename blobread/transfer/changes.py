@@ -1,15 +1,35 @@
 """Waiting for what a lock guards to change, where Ctrl-C may come at any instant."""
 
 import threading
-from typing import Protocol
 
-__all__ = ["Changes"]
+__all__ = ["Changes", "Waiter"]
+
+# Seconds. A signal that comes just before a wait does not end it, and on Windows none does.
+_SLICE = 0.25
 
 
-class _Waiter(Protocol):
-    def acquire(self, blocking: bool = ..., timeout: float = ...) -> bool: ...
-    def release(self) -> None: ...
-    def locked(self) -> bool: ...
+class Waiter:
+    """Waits for one change."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def acquire(self, timeout: float = -1) -> bool:
+        """Wait for the change, so many seconds at most; False: it has not come, and may yet."""
+        while not self._lock.acquire(timeout=_SLICE if timeout < 0 else min(timeout, _SLICE)):
+            if 0 <= timeout <= _SLICE:
+                return False
+            if timeout > 0:
+                timeout -= _SLICE
+        return True
+
+    def wake(self) -> None:
+        """End the wait; idempotent."""
+        if self._lock.locked():
+            self._lock.release()
 
 
 class Changes:
@@ -30,15 +50,11 @@ class Changes:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self._waiters: list[_Waiter] = []
+        self._waiters: list[Waiter] = []
 
-    def waiter(self) -> _Waiter:
-        """Give what to `acquire`, once the lock is left, to wait for the next change.
-
-        To be called under the lock.
-        """
-        waiter = threading.Lock()
-        waiter.acquire()
+    def waiter(self) -> Waiter:
+        """Give what waits for the next change, once the lock is left. To be called under it."""
+        waiter = Waiter()
         self._waiters.append(waiter)
         return waiter
 
@@ -46,6 +62,5 @@ class Changes:
         """Wake all who wait. To be called under the lock."""
         # An interrupt on the way leaves the rest to the next call, so all stay in until the end.
         for waiter in self._waiters:
-            if waiter.locked():
-                waiter.release()
+            waiter.wake()
         self._waiters.clear()

@@ -82,7 +82,7 @@ class Fill:
                     return
                 is_idle = not self._streams
                 waiter = waiter or self._changes.waiter()
-            if waiter.acquire(timeout=_TICK if is_idle or on_tick is not None else -1):
+            if waiter.acquire(_TICK if is_idle or on_tick is not None else -1):
                 waiter = None
             elif is_idle:
                 self._work_here()

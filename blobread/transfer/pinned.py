@@ -544,7 +544,7 @@ class PinnedBlob:
                 waiter = self._changes.waiter()
             # One that is not begun waits in vain where all workers hang, or if it was lost to an
             # interrupt. Its bytes are fetched here then.
-            is_late = not waiter.acquire(timeout=-1 if part.is_begun else _PATIENCE)
+            is_late = not waiter.acquire(-1 if part.is_begun else _PATIENCE)
 
     @property
     def small_connections(self) -> int:
