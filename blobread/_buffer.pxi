@@ -57,6 +57,13 @@ cdef class _Buffer:
     cdef inline bint holds(self, int64_t at) noexcept:
         return self.base_at <= at < self.base_at + self.filled
 
+    cdef inline Py_ssize_t direct(self, int64_t at) noexcept:
+        """From how many bytes on the engine is to fill the caller's memory.
+
+        A lone read of more than a block may need two of them, and one request brings it as it is.
+        """
+        return DIRECT if self.base_at <= at <= self.base_at + self.filled else BLOCK + 1
+
     cdef Py_ssize_t copy(self, char *to, Py_ssize_t count, int64_t at) noexcept:
         """Copy what is here from `at` on, at most `count` bytes; gives how many."""
         if not self.holds(at):
@@ -96,7 +103,7 @@ cdef class _Buffer:
         while done < count:
             here = at + done
             if self.source.borrow is not None and (
-                count - done < DIRECT or self.source.fill_at is None
+                count - done < self.direct(here) or self.source.fill_at is None
             ):
                 got = self.borrow(here)
             else:
@@ -148,7 +155,8 @@ cdef class _Buffer:
         cdef int64_t apart = at - self.miss_to if forward else self.miss_from - at
         cdef Py_ssize_t size = 0
         if not buffered and (
-            count >= DIRECT or count >= self.limit or (local and count >= LOCAL_DIRECT)
+            self.source.borrow is not None or count >= DIRECT or count >= self.limit
+            or (local and count >= LOCAL_DIRECT)
         ):
             return 0
         self.credit = min(self.credit + self.hits * PAGE + 64, CREDIT)
