@@ -104,9 +104,11 @@ class Cursors:
         self._reads += 1
         part = self.held.at(offset) if len(self.held) else None
         found = None
+        is_hop = False
         for window in self._windows:
             skipped = offset - window.next
-            if skipped == 0 or (0 < skipped <= self._hole and window.runs_on):
+            is_hop = 0 < skipped <= self._hole and (window.runs_on or window is self._windows[0])
+            if skipped == 0 or is_hop:
                 found = window
                 break
         if found is None and part is not None and part.owner in self._windows:
@@ -117,7 +119,7 @@ class Cursors:
             found = Window(offset)
         if not self._windows or found is not self._windows[0]:
             self._windows = [found, *[one for one in self._windows if one is not found]]
-        found.arrive(offset)
+        found.arrive(offset, is_hop)
         if found.flow is not None or (len(self.held) and (part is None or part is not found.part)):
             found.part = part
             self._retire(found)
@@ -267,7 +269,7 @@ class Cursors:
         for part in reversed(list(self.held)):
             if part.asked is not None and part.asked.is_read:
                 self.drop(part)
-            if part.owner is not window or part.stop > window.next:
+            if part.owner is not window or part.stop > window.passed:
                 continue
             kept += 1
             if kept > _MOST_KEPT or part.stop - part.start > _KEPT:

@@ -14,6 +14,8 @@ __all__ = ["SMALLEST_PART", "Flow", "Window"]
 _FIRST_REACH = 1024 * 1024
 _MUCH = 1024 * 1024
 _FULL_READS = 16  # in a row
+_MANY_HOPS = 3
+_SETTLED = 2  # reads that run on
 # Over-read is bounded by what was read: twice that, so that the window can double.
 _OF_CONSUMED = 2
 SMALLEST_PART = 256 * 1024
@@ -45,6 +47,8 @@ class Window:
     flow : Flow or None
     part : AheadPart or None
         The one that it read in last.
+    passed : int
+        Up to where it has gone for good.
     read_as : int
         The number of its last read among all of the reader.
     touched : float
@@ -54,14 +58,17 @@ class Window:
     __slots__ = (
         "_began_at",
         "_full",
+        "_hops",
         "_lent",
         "_reach",
         "_reads",
+        "_settled",
         "ahead_to",
         "consumed",
         "flow",
         "next",
         "part",
+        "passed",
         "read_as",
         "touched",
     )
@@ -74,8 +81,11 @@ class Window:
         self.read_as = 0
         self.part: AheadPart | None = None
         self.touched = 0.0
+        self.passed = offset
         self._began_at = offset
         self._reads = 0
+        self._hops = 0
+        self._settled = _SETTLED
         self._lent = 0
         self._reach = _FIRST_REACH
         self._full = 0
@@ -90,13 +100,27 @@ class Window:
             return self._reads >= 3
         return self._reads >= 2 or self.consumed >= _MUCH
 
-    def arrive(self, offset: int) -> None:
+    def arrive(self, offset: int, is_hop: bool) -> None:
         """Take in that a read begins at `offset`; of what was lent, the part before it was read."""
         lent_from = self.next - self._lent
         self.consumed += min(self._lent, max(0, offset - lent_from))
         self._lent = 0
         if offset >= self.next:
             self._reads += 1
+        if lent_from <= offset <= self.next:
+            self._settled += 1
+        elif is_hop:
+            # Who goes on in hops is served by what lies between too: that is as good as read.
+            self._settled += 1
+            self._hops += 1
+            if self._hops >= _MANY_HOPS:
+                self.consumed += offset - self.next
+        else:
+            # It may be a look at an index, and then it is back: nothing is let go yet.
+            self._settled = self._hops = 0
+            self.passed = min(self.passed, offset)
+        if self._settled >= _SETTLED:
+            self.passed = offset
         self.next = offset
         self.ahead_to = max(self.ahead_to, offset)
 
