@@ -339,13 +339,15 @@ def test_what_does_not_fit_together_is_not_gone_on_with(
     spoil: Callable[[Path, Path], None], fault_server: FaultServer, target: Path
 ) -> None:
     case = stalling(fault_server)
-    stopped(case, target)
-    journal, part = files_beside(target)
+    before = stopped(case, target)
+    part, journal = files_beside(target)
     spoil(part, journal)
     download(case.url, target)
     data = target.read_bytes()
     assert difference(case.blob, 0, data) is None
     assert len(data) == SIZE
+    assert bytes_asked(case, before) == SIZE
+    assert target.stat().st_nlink == 1  # nobody else has a name for it
 
 
 @needs_locks

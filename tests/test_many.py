@@ -305,6 +305,22 @@ def test_blobs_larger_than_the_budget_are_read_one_by_one(
     assert sorted(url for url, _ in found) == sorted(urls)
 
 
+def test_blob_whose_turn_it_is_is_read_when_those_behind_it_have_all_memory(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BUDGET, "_whole", 100 * KIB)
+    monkeypatch.setattr(BUDGET, "_parts", 1)
+    gate = Gate()
+    store.on_open = lambda path: gate.pass_through() if path.startswith("0x") else None
+    urls = [f"many://0x{90 * KIB}", *urls_of(10, 30 * KIB)[1:]]
+    blobs = read_many(urls)
+    call = Call(lambda: check(blobs, urls))
+    gate.wait_until_reached()
+    wait_until(lambda: len(blobs._under_way._done) == 3)
+    gate.open()
+    call.outcome()
+
+
 def test_calls_that_wait_for_their_callers_do_not_stop_others(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -393,16 +409,20 @@ def test_close_waits_for_an_opening_that_nothing_can_interrupt(store: Store) -> 
 
 @needs_fork
 def test_forked_child_leaves_what_is_the_parents(store: Store) -> None:
+    gate = Gate()
+    store.on_open = lambda path: gate.pass_through() if path == "1x1000" else None
     blobs = read_many(urls_of(100))
     next(blobs)
+    gate.wait_until_reached()
 
     def check_child() -> None:
         with pytest.raises(blobread.BlobError, match="forked"):
             next(blobs)
         blobs.close()
-        check(read_many(urls_of(10)), urls_of(10))
+        check(read_many(urls_of(10, 10)), urls_of(10, 10))
 
     in_child(check_child)
+    gate.open()
     assert len(list(blobs)) == 99
 
 
