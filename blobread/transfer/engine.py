@@ -1,10 +1,12 @@
 """The engine: a driver over a driver, which reads in parallel, ahead, and past faults."""
 
+import errno
 import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 from ..driver import BlobInfo, RawStream, StorageDriver
@@ -23,6 +25,11 @@ __all__ = ["Engine"]
 
 T = TypeVar("T")
 
+# Seconds. A driver takes 10 s for an opening that nobody answers: that is not done twice. What
+# fails at once may pass within a few seconds, as when a server is busy.
+_OPENING = 3.0
+_QUICK = 1.0
+_NOBODY = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH}
 _IDLE = 5.0  # seconds after which a cursor gives its memory back
 
 _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
@@ -122,21 +129,21 @@ class Engine:
         return ResumingStream(self._source(path, pin), min(offset, stop), stop)
 
     def _persist(self, ask: Callable[[str], T], path: str) -> T:
+        """Ask once more where that is soon told: who opens a blob wants to know it, or why not."""
         attempts = None
         while True:
+            began = time.monotonic()
             try:
                 return ask(path)
-            except Exception as error:
+            except OSError as error:
+                if time.monotonic() - began > _QUICK or error.errno in _NOBODY:
+                    raise
                 if attempts is None:
-                    attempts = Attempts(self._retry, self.name, path, self.redact(path))
-                verdict = attempts.failed(error)
-                try:
-                    if verdict is error:
-                        raise
-                    if verdict is not None:
-                        raise verdict from error
-                finally:
-                    del verdict  # its traceback holds this frame
+                    patience = min(self._retry.retry_timeout, _OPENING)
+                    policy = replace(self._retry, retry_timeout=patience)
+                    attempts = Attempts(policy, self.name, path, self.redact(path))
+                if attempts.failed(error) is not None:
+                    raise
                 self._counters.add(requests=1, retries=1)
 
     def redact(self, path: str, /) -> str:
