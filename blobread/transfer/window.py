@@ -14,7 +14,6 @@ __all__ = ["SMALLEST_PART", "Flow", "Window"]
 _FIRST_REACH = 1024 * 1024
 _MUCH = 1024 * 1024
 _FULL_READS = 16  # in a row
-_MANY_HOPS = 3
 _SETTLED = 2  # reads that run on
 # Over-read is bounded by what was read: twice that, so that the window can double.
 _OF_CONSUMED = 2
@@ -58,7 +57,6 @@ class Window:
     __slots__ = (
         "_began_at",
         "_full",
-        "_hops",
         "_lent",
         "_reach",
         "_reads",
@@ -84,7 +82,6 @@ class Window:
         self.passed = offset
         self._began_at = offset
         self._reads = 0
-        self._hops = 0
         self._settled = _SETTLED
         self._lent = 0
         self._reach = _FIRST_REACH
@@ -107,17 +104,11 @@ class Window:
         self._lent = 0
         if offset >= self.next:
             self._reads += 1
-        if lent_from <= offset <= self.next:
+        if is_hop or lent_from <= offset <= self.next:
             self._settled += 1
-        elif is_hop:
-            # Who goes on in hops is served by what lies between too: that is as good as read.
-            self._settled += 1
-            self._hops += 1
-            if self._hops >= _MANY_HOPS:
-                self.consumed += offset - self.next
         else:
             # It may be a look at an index, and then it is back: nothing is let go yet.
-            self._settled = self._hops = 0
+            self._settled = 0
             self.passed = min(self.passed, offset)
         if self._settled >= _SETTLED:
             self.passed = offset
