@@ -2,12 +2,16 @@
 
 import io
 import json
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
+from together import wait_until
 
+from blobread import MissingDependencyError
+from blobread.parquet import prefetch
 from consumers.conftest import Store
 
 pa = pytest.importorskip("pyarrow")
@@ -117,6 +121,81 @@ def test_the_footer_of_a_parquet_file_on_the_web_costs_no_data(
             assert file.metadata.num_rows == ROWS
         assert blob.stats.requests <= 3
         assert blob.stats.bytes_fetched < len(parquet_file) // 2
+
+
+@pytest.mark.parametrize("columns", [None, ["name"], ["list", "id"], ["list.list"]], ids=repr)
+def test_prefetched_columns_are_read_as_others_are(
+    store: Store, table: Any, parquet_file: bytes, columns: list[str] | None
+) -> None:
+    with store.open(parquet_file) as blob:
+        blob.seek(7)
+        metadata = prefetch(blob, columns)
+        assert blob.tell() == 7
+        with parquet.ParquetFile(blob, metadata=metadata) as file:
+            found = file.read(columns=columns)
+    assert found.equals(
+        table.select([name.split(".")[0] for name in columns or table.schema.names])
+    )
+
+
+@pytest.mark.parametrize("pre_buffer", [False, True])
+def test_prefetched_columns_cost_no_request_when_they_are_read(
+    web: Store, table: Any, pre_buffer: bool
+) -> None:
+    few = table.append_column("few", [[n % 7 for n in range(ROWS)]])  # has dictionaries
+    made = io.BytesIO()
+    parquet.write_table(few, made, row_group_size=ROW_GROUP)
+    columns = ["few", "list"]
+    with web.open(made.getvalue()) as blob:
+        metadata = prefetch(blob, iter(columns))
+        held = blob.driver._blob._cursors.held  # type: ignore[attr-defined]
+        wait_until(lambda: not any(part.is_running for part in held))
+        asked = blob.stats.requests
+        with parquet.ParquetFile(blob, metadata=metadata, pre_buffer=pre_buffer) as file:
+            assert file.read(columns=columns).equals(few.select(columns))
+        assert blob.stats.requests == asked
+
+
+def test_only_the_row_groups_asked_for_are_prefetched(web: Store, noise: bytes) -> None:
+    made = io.BytesIO()
+    parquet.write_table(
+        pa.table({"noise": np.frombuffer(noise[:600_000], np.int64)}),
+        made,
+        row_group_size=25_000,
+        use_dictionary=False,
+        compression="none",
+    )
+    with web.open(made.getvalue()) as blob:
+        metadata = prefetch(blob, row_groups=[2])
+        with parquet.ParquetFile(blob, metadata=metadata) as file:
+            assert file.read_row_group(2).num_rows == 25_000
+        assert blob.stats.bytes_fetched < len(made.getvalue()) - 100_000
+
+
+def test_what_cannot_be_prefetched_is_named(store: Store, parquet_file: bytes) -> None:
+    with store.open(parquet_file) as blob:
+        with pytest.raises(ValueError, match="no column 'nam'"):
+            prefetch(blob, ["name", "nam"])
+        with pytest.raises(TypeError, match="one str"):
+            prefetch(blob, "name")
+        for group in (-1, ROWS // ROW_GROUP):
+            with pytest.raises(IndexError, match=f"no row group {group} of 6"):
+                prefetch(blob, row_groups=[group])
+    with pytest.raises(ValueError, match="closed"):
+        prefetch(blob)
+
+
+def test_prefetching_of_what_is_no_parquet_file_is_an_error_of_arrow(store: Store) -> None:
+    with store.open(b"not Parquet at all") as blob, pytest.raises(pa.ArrowInvalid):
+        prefetch(blob)
+
+
+def test_without_pyarrow_prefetching_says_what_to_install(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with store.open(b"") as blob, pytest.raises(MissingDependencyError, match=r"blobread\[parquet"):
+        prefetch(blob)
 
 
 def test_a_python_file_of_arrow_gives_the_bytes(store: Store, noise: bytes) -> None:
