@@ -31,7 +31,7 @@ from .opening import link, list, open, stat
 from .schemes import register_scheme
 
 if TYPE_CHECKING:
-    from .download import download
+    from .downloading import download
     from .many import read_many
     from .transfer.budget import memory_budget, set_memory_budget
     from .transfer.links import LinkInfo
@@ -79,7 +79,7 @@ __all__ = [
 _LATER = {
     "LinkInfo": "transfer.links",
     "Retry": "transfer.retry",
-    "download": "download",
+    "download": "downloading",
     "memory_budget": "transfer.budget",
     "read_many": "many",
     "set_memory_budget": "transfer.budget",
@@ -92,7 +92,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     found = getattr(import_module(f".{_LATER[name]}", __name__), name)
-    globals()[name] = found  # also where a submodule of the same name has taken its place
+    globals()[name] = found
     return found
 
 

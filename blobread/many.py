@@ -1,7 +1,7 @@
 """`read_many`: whole blobs, some at a time."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias, overload
 
 from .opening import Url
 from .under_way import UnderWay
@@ -12,6 +12,26 @@ __all__ = ["read_many"]
 OnError: TypeAlias = Literal["raise", "return", "omit"]
 
 
+@overload
+def read_many(
+    urls: Iterable[Url],
+    *,
+    ordered: bool = True,
+    max_concurrency: int | None = None,
+    on_error: Literal["raise", "omit"] = "raise",
+    storage_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Iterator[tuple[Url, memoryview]]: ...
+@overload
+def read_many(
+    urls: Iterable[Url],
+    *,
+    ordered: bool = True,
+    max_concurrency: int | None = None,
+    on_error: OnError,
+    storage_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Iterator[tuple[Url, memoryview | Exception]]: ...
 def read_many(
     urls: Iterable[Url],
     *,
@@ -20,7 +40,7 @@ def read_many(
     on_error: OnError = "raise",
     storage_options: Mapping[str, Any] | None = None,
     **options: Any,
-) -> Iterator[tuple[Url, memoryview | Exception]]:
+) -> Iterator[tuple[Url, Any]]:
     """Read many blobs, each whole, some at the same time.
 
     Parameters

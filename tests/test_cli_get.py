@@ -18,7 +18,7 @@ from faults import EVER, Blob, Fault, FaultServer, When
 import blobread
 from blobread.cli import main
 from blobread.cli.progress import progress_bar
-from blobread.download import download
+from blobread.downloading import download
 from blobread.drivers.memory import MemoryDriver
 
 DATA = Blob(3_000_001).read(0, 3_000_001)

@@ -19,7 +19,7 @@ from together import Call, wait_until
 
 import blobread
 from blobread.cli import main
-from blobread.download import download
+from blobread.downloading import download
 from blobread.partial import Identity, Partial
 from blobread.transfer.link import Link
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ..download import OnProgress
+from ..downloading import OnProgress
 from ..sizes import format_size, parse_size
 from .progress import progress_bar
 

@@ -8,7 +8,7 @@ import sys
 from typing import NamedTuple
 
 from .._reader import BlobReader
-from ..download import chunks
+from ..downloading import chunks
 from ..errors import InvalidOffsetError
 from ..opening import open as open_blob
 

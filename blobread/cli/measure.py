@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from .._reader import BlobReader
-from ..download import OnProgress
+from ..downloading import OnProgress
 from ..errors import DigestMismatchError, TruncatedBlobError
 from ..opening import Url
 from ..opening import open as open_blob

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..download import OnProgress
+from ..downloading import OnProgress
 from ..errors import MissingDependencyError
 
 __all__ = ["progress_bar"]
