@@ -87,14 +87,16 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "parquet":
+        return import_module(".parquet", __name__)
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(import_module(f".{_LATER[name]}", __name__), name)
     globals()[name] = found
     return found
 
 
 def __dir__() -> "builtins.list[str]":
-    return sorted(set(globals()) | set(_LATER))
+    return sorted({*globals(), *_LATER, "parquet"})
