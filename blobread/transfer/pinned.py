@@ -351,9 +351,10 @@ class PinnedBlob:
         start = offset
         if not window.consumed and size >= 2 * _BLOCK:
             start = max(offset // _BLOCK * _BLOCK, self._cursors.held.stop_before(offset))
-            start = min(start, offset)  # another thread's cursor may have begun a part here
+            start = min(start, offset)
         stop = min(start + size, self._size)
-        behind = self._cursors.held.next_start(offset)
+        # Another thread may have begun a part here since we looked.
+        behind = self._cursors.held.next_start(offset + 1)
         return start, stop if behind is None else min(stop, behind)
 
     # ---- the stream that a cursor pulls ------------------------------------------------------
