@@ -113,3 +113,20 @@ def test_what_is_held_already_is_not_prefetched_again() -> None:
         (MIB, 100 * KIB),
         (MIB + 100 * KIB, 100 * KIB),
     ]
+
+
+def test_who_has_said_what_will_be_read_is_not_read_ahead_of() -> None:
+    driver = OneBlob(DATA)
+    size = 768 * KIB
+    offsets = range(0, 6 * MIB, 2 * MIB)
+    with opened(driver) as f:
+        f.prefetch(offsets, [size] * len(offsets))
+        asked = {(offset, size) for offset in offsets}
+        for offset in offsets:
+            f.seek(offset)
+            for _ in range(6):
+                f.read(size // 6)
+        assert set(driver.asked) == asked
+        f.read(MIB)
+        f.read(MIB)
+        assert len(driver.asked) > len(asked) + 2

@@ -141,6 +141,8 @@ class Cursors:
         """Plan the parts ahead of a cursor that runs on; they are to be run without the lock."""
         if not self._reads_ahead or not window.runs_on or window.ahead_to >= size:
             return []
+        if self._is_told(window):
+            return []
         last = self.held.at(window.ahead_to - 1)
         if last is not None and not last.is_running:
             window.is_full()
@@ -165,6 +167,11 @@ class Cursors:
                 return begun
             window.ahead_to = stop
             begun.append(part)
+
+    def _is_told(self, window: Window) -> bool:
+        """Whether it was said that a cursor would be there: nothing has to be guessed."""
+        near = self.held.between(window.next - 1, window.next + 1)
+        return any(part.asked is not None for part in near)
 
     def part(
         self,
