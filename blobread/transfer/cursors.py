@@ -16,6 +16,7 @@ from .window import SMALLEST_PART, Flow, Window
 __all__ = ["Cursors"]
 
 _MOST_CURSORS = 16
+_STEP = 64 * 1024
 _LOOKS = 0.02  # seconds between two looks at the link
 _MOST_AHEAD = 128 * 1024 * 1024
 _KEPT = 64 * 1024  # a part behind a cursor is kept for those who look back, if it is so small
@@ -79,6 +80,14 @@ class Cursors:
     def part_size(self, wanted: int) -> int:
         """How many bytes to ask for at once, of so many."""
         return self._link.part_size(wanted, self.parallel)
+
+    def even_part_size(self, wanted: int) -> int:
+        """The same, or less, so that all connections are done at about the same time."""
+        size = self.part_size(wanted)
+        connections = self.connections
+        rounds = -(-wanted // (size * connections))
+        even = -(-wanted // (connections * rounds))
+        return min(size, -(-even // _STEP) * _STEP) if rounds > 1 else size
 
     @property
     def hole(self) -> int:

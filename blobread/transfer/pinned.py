@@ -244,7 +244,7 @@ class PinnedBlob:
         size = stop - start
         connections = self._cursors.connections
         if connections > 1:
-            size = self._cursors.part_size(size)
+            size = self._cursors.even_part_size(size)
             if window.runs_on and self._cursors.reads_ahead and stop < self._size:
                 # The reader waits, and will read on: the sooner it goes on, the sooner the window
                 # is large.
@@ -302,7 +302,8 @@ class PinnedBlob:
 
     def _bring(self, offset: int, flow: Flow | None, window: Window) -> memoryview:
         """Receive a block around `offset` on the thread of the caller; lend it from there on."""
-        start, stop = offset, min(offset + self._block_size(window), self._size)
+        size = self._block_size(window)
+        start, stop = offset, min(offset + size, self._size)
         is_lone = flow is None
         if flow is not None and not window.consumed:
             stop = min(
@@ -310,7 +311,7 @@ class PinnedBlob:
             )  # a header: what is taken tells what to open next time
         if flow is None:
             with self._changes.lock:
-                start, stop = self._block_at(offset, stop - start, window)
+                start, stop = self._block_at(offset, size, window)
             end = stop
             if not self._cursors.reads_ahead and window.runs_on:
                 end = min(start + min(2 * window.consumed, self._most or _LONGEST_FLOW), self._size)
@@ -350,8 +351,9 @@ class PinnedBlob:
         """Where a block that is fetched for itself begins and ends."""
         start = offset
         if not window.consumed and size >= 2 * _BLOCK:
-            start = max(offset // _BLOCK * _BLOCK, self._cursors.held.stop_before(offset))
-            start = min(start, offset)
+            # Not only the end of the blob: what is read there tells of an index before it.
+            start = min(offset // _BLOCK * _BLOCK, max(0, self._size - size))
+            start = min(offset, max(start, self._cursors.held.stop_before(offset)))
         stop = min(start + size, self._size)
         # Another thread may have begun a part here since we looked.
         behind = self._cursors.held.next_start(offset + 1)
