@@ -87,3 +87,12 @@ def test_a_lone_read_is_one_request_wherever_it_begins(size: int) -> None:
         for offset in places:
             read(f, offset, size)
     assert driver.asked == [(offset, size) for offset in places]
+
+
+def test_the_last_bytes_are_asked_for_with_those_before_them() -> None:
+    driver = OneBlob(DATA)
+    with opened(driver) as f:
+        for size in (8, 22, 4 * KIB, 30 * KIB):
+            f.seek(-size, 2)
+            assert f.read() == DATA[-size:]
+    assert driver.asked == [(len(DATA) - 32 * KIB, 32 * KIB)]
