@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import blobread
 from consumers.conftest import Store
 
 rasterio = pytest.importorskip("rasterio")
+abc = pytest.importorskip("rasterio.abc")
 windows = pytest.importorskip("rasterio.windows")
 affine = pytest.importorskip("affine")
 
@@ -100,3 +101,63 @@ def test_overviews_that_lie_beside_the_raster_are_found(tmp_path: Path, geotiff:
 def test_a_raster_that_is_missing_is_an_error_of_rasterio(store: Store) -> None:
     with pytest.raises(rasterio.errors.RasterioIOError, match=r"missing\.tif"):
         rasterio.open(f"{store.prefix}missing.tif", opener=blobread.open)
+
+
+class Ranged:
+    """A blob that GDAL asks for many tiles at once."""
+
+    def __init__(self, blob: blobread.BlobReader, asked: list[int]) -> None:
+        self.blob = blob
+        self.asked = asked
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.blob, name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.blob.close()
+
+    def get_byte_ranges(self, offsets: list[int], sizes: list[int]) -> list[bytes]:
+        self.asked.append(len(offsets))
+        return [bytes(view) for view in self.blob.read_ranges(offsets, sizes)]
+
+
+@abc.MultiByteRangeResourceContainer.register
+class Opener:
+    """What rasterio wants of a file system; `asked` has the number of ranges of each call."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def open(self, url: str, mode: str = "rb", **options: Any) -> Ranged:
+        return Ranged(blobread.open(url, mode, **options), self.asked)
+
+    def isfile(self, url: str) -> bool:
+        return True
+
+    def isdir(self, url: str) -> bool:
+        return False
+
+    def ls(self, url: str) -> list[str]:
+        return []
+
+    def mtime(self, url: str) -> int:
+        return 0
+
+    def rm(self, url: str) -> None:
+        raise PermissionError(url)
+
+    def size(self, url: str) -> int:
+        return blobread.stat(url).size or 0
+
+
+@pytest.mark.usefixtures("alone")
+def test_many_tiles_are_asked_for_by_one_call(store: Store, geotiff: bytes) -> None:
+    url = store.put(geotiff, ".tif")
+    opener = Opener()
+    with rasterio.open(url, opener=opener) as raster:
+        window = windows.Window(70, 40, 250, 200)
+        assert np.array_equal(raster.read(1, window=window), BANDS[0, 40:240, 70:320])
+    assert opener.asked == [4]  # a row of tiles is one range
