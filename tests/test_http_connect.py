@@ -22,6 +22,7 @@ from blobread.errors import (
     TruncatedBlobError,
 )
 from blobread.http import dial as dialling
+from blobread.http.client import Client
 from blobread.http.connection import Route
 from blobread.http.dial import dial
 from blobread.http.origin import parse_url
@@ -321,3 +322,29 @@ def test_families_take_turns_and_the_preferred_one_begins() -> None:
     assert [address.address[0] for address in dialling._alternate(found)] == [
         *("::1", "1.1.1.1", "::2", "2.2.2.2", "::3")
     ]
+
+
+def test_the_environment_is_asked_again_for_a_new_url_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("http_proxy", "no_proxy", "HTTP_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    client = Client("http")
+    monkeypatch.setattr("blobread.http.client._FRESH", 1e9)
+    assert client.target("http://a.example/1").route.proxy is None
+    monkeypatch.setenv("http_proxy", "http://proxy:3128")
+    assert client.target("http://a.example/2").route.proxy is None
+    assert client.target("http://b.example/1").route.proxy == Proxy("proxy", 3128, None)
+    monkeypatch.setattr("blobread.http.client._FRESH", 0.0)
+    other = Client("http")
+    assert other.target("http://a.example/1").route.proxy is not None
+    monkeypatch.delenv("http_proxy")
+    assert other.target("http://a.example/2").route.proxy is None
+
+
+def test_userinfo_is_sent_with_the_url_that_has_it_only() -> None:
+    client = Client("http")
+    plain = client.target("http://a.example/1")
+    secret = client.target("http://user:word@a.example/2")
+    assert "Authorization" in secret.beginning
+    assert "Authorization" not in plain.beginning + client.target("http://a.example/3").beginning

@@ -1,11 +1,13 @@
 """URLs: taken apart, quoted, and shown without their secrets."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from blobread.errors import InvalidPathError
-from blobread.http.origin import parse_url, redact
+from blobread.http.origin import Url, _parse, parse_url, redact
 
 
 @pytest.mark.parametrize(
@@ -126,3 +128,43 @@ def test_whatever_is_taken_makes_a_request_line_of_plain_ascii(rest: str) -> Non
     line = f"{url.authority} {url.target}"
     assert line.isascii() and line.isprintable() and line.count(" ") == 1
     assert parse_url(url.text).text == url.text
+
+
+def _taken_apart(parse: Callable[[str], Url], text: str) -> object:
+    try:
+        url = parse(text)
+    except InvalidPathError as error:
+        return str(error)
+    return [getattr(url, name) for name in Url.__slots__]
+
+
+_AUTHORITIES = st.sampled_from(
+    [
+        "h",
+        "H:80",
+        "h:0",
+        "h:x",
+        "[::1]:8",
+        "[::1",
+        "u:p@h",
+        "u@",
+        "",
+        "h\\x",
+        "a%b",
+        "h:443",
+        "b\xfc",
+    ]
+)
+
+
+@given(
+    st.sampled_from(["http://", "https://", "HTTP://", "ftp://", "http:/"]),
+    _AUTHORITIES,
+    st.text("/?#@:a%[]|\\ \n\t\x7f;\xfc\u2028&=", max_size=8),
+)
+def test_a_plain_url_is_taken_apart_as_any_other_is(scheme: str, who: str, rest: str) -> None:
+    text = f"{scheme}{who}{rest}"
+    assert _taken_apart(parse_url, text) == _taken_apart(_parse, text)
+    assert _taken_apart(parse_url, f"{scheme}{who}/{rest}") == _taken_apart(
+        _parse, f"{scheme}{who}/{rest}"
+    )

@@ -43,7 +43,8 @@ class HttpDriver:
         There is no limit in total, except that `stat` and `open` fail after 10 s, or the
         `connect_timeout` if that is longer.
     proxy : str or None
-        ``"environment"``, the URL of an HTTP proxy, or None for none.
+        ``"environment"``, the URL of an HTTP proxy, or None for none. The environment is asked when
+        a URL is met for the first time, but of each origin at most once a second.
     url : callable, optional
         Returns a fresh URL, and is asked before every request; the path is then only a name.
 

@@ -23,7 +23,7 @@ from .head import Head, Malformed
 from .origin import Url, parse_url, redact
 from .proxy import Proxy, environment_proxy, parse_proxy
 from .refusal import Subject
-from .target import Target, header_lines
+from .target import Target, header_lines, lines_for
 
 if TYPE_CHECKING:
     from .part import Part
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 _MOST_TARGETS = 256
+_FRESH = 1.0  # seconds for which what the environment said of an origin is taken as it was
 _NOTHING = memoryview(b"")
 _EXPECTED = Head(1, 206, {})  # of an answer that was taken; nobody needs its fields
 _LONGEST_TIMEOUT = 1e6  # seconds; the system counts milliseconds, in 32 bits
@@ -58,8 +59,8 @@ class Client:
     idle_timeout : float
         Seconds within which the head of an answer, and then each next bytes of it, must come.
     proxy : str or None
-        ``"environment"``, the URL of an HTTP proxy, or None. The environment is asked when an
-        URL is met for the first time.
+        ``"environment"``, the URL of an HTTP proxy, or None. The environment is asked when a
+        URL is met for the first time, but of each origin at most once a second.
     """
 
     def __init__(
@@ -89,6 +90,8 @@ class Client:
         self._from_environment = proxy == "environment"
         self._proxy = parse_proxy(proxy) if proxy and not self._from_environment else None
         self._targets: dict[str, Target] = {}
+        # What the targets of one origin have in common, and until when; without userinfo.
+        self._origins: dict[tuple[bool, tuple[str, str, int]], tuple[Route, str, float]] = {}
 
     def target(self, path: str) -> Target:
         """Return what to ask for the blob at `path`.
@@ -169,6 +172,18 @@ class Client:
         return self._prepare(url, subject, is_own=is_own)
 
     def _prepare(self, url: Url, subject: Subject, *, is_own: bool) -> Target:
+        key, now = (is_own, url.origin), time.monotonic()
+        known = self._origins.get(key) if url.authorization is None else None
+        if known is None or now >= known[2]:
+            known = (*self._common(url, is_own), now + _FRESH)
+            if url.authorization is None:
+                if len(self._origins) >= _MOST_TARGETS:
+                    self._origins.clear()
+                self._origins[key] = known
+        return Target(url, known[0], subject, known[1], is_own)
+
+    def _common(self, url: Url, is_own: bool) -> tuple[Route, str]:
+        """Return what does not depend on the path: how to get there, and the lines to send."""
         headers = self._headers if is_own else ""
         if is_own and url.authorization and not self._gives_authorization:
             headers += f"Authorization: {url.authorization}\r\n"
@@ -176,7 +191,7 @@ class Client:
             headers += "User-Agent: blobread\r\n"
         context = self._context if url.scheme == "https" else None
         route = Route(url.scheme, url.host, url.port, self._proxy_of(url), context)
-        return Target(url, route, subject, headers, is_own)
+        return route, lines_for(url, route, headers)
 
     def _proxy_of(self, url: Url) -> Proxy | None:
         return environment_proxy(url) if self._from_environment else self._proxy
@@ -191,7 +206,7 @@ class Client:
     ) -> Answer:
         if self._sign is not None and target.is_own:
             fields += header_lines(self._sign(method, target.url.text))
-        request = f"{target.starts[method]}{fields}\r\n".encode("latin-1")
+        request = f"{method} {target.beginning}{fields}\r\n".encode("latin-1")
         while (connection := pool.pop(target.route)) is not None:
             answer = self._converse(connection, request, target, method, deadline, part)
             if answer is not None:

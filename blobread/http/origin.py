@@ -2,6 +2,7 @@
 
 import re
 from base64 import b64encode
+from functools import lru_cache
 from ipaddress import IPv6Address
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
@@ -15,6 +16,12 @@ _HOST = re.compile(r"[0-9A-Za-z._~-]+")
 _USERINFO = re.compile(r"(?<=//)[^/]*@")
 # All that RFC 3986 allows in a path or query, and "%": what is quoted already is left alone.
 _SAFE = "%/:?@!$&'()*+,;=-._~[]"
+# What most URLs are: nothing in the path or the query that would have to be quoted, and no
+# userinfo before. An empty query is not among them.
+_PLAIN = re.compile(
+    r"(https?://[^/?#@]+)"
+    r"(/[%:@!$&'()*+,;=\-._~/0-9A-Za-z]*(?:\?[%:@!$&'()*+,;=\-._~/?0-9A-Za-z]+)?)"
+)
 
 
 class Url:
@@ -29,11 +36,24 @@ class Url:
     port : int
     target : str
         Path and query, as they stand in a request.
+    authority : str
+        Host and port for ``Host``: without the port that the scheme implies.
     authorization : str or None
         For ``Authorization``, from the userinfo.
+    origin : tuple
+        What credentials belong to: scheme, host and port.
     """
 
-    __slots__ = ("authorization", "host", "port", "scheme", "target", "text")
+    __slots__ = (
+        "authority",
+        "authorization",
+        "host",
+        "origin",
+        "port",
+        "scheme",
+        "target",
+        "text",
+    )
 
     def __init__(
         self, scheme: str, host: str, port: int, target: str, authorization: str | None
@@ -43,28 +63,22 @@ class Url:
         self.port = port
         self.target = target
         self.authorization = authorization
+        self.origin = (scheme, host, port)
+        shown = f"[{host}]" if ":" in host else host
+        self.authority = shown if port == _PORTS[scheme] else f"{shown}:{port}"
         self.text = f"{scheme}://{self.authority}{target}"
 
     def __repr__(self) -> str:
         return f"<Url {redact(self.text)}>"
-
-    @property
-    def authority(self) -> str:
-        """Host and port for ``Host``: without the port that the scheme implies."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
-
-    @property
-    def origin(self) -> tuple[str, str, int]:
-        """What credentials belong to."""
-        return self.scheme, self.host, self.port
 
 
 def redact(text: str) -> str:
     """Return a URL without its userinfo, query and fragment."""
     bare = text.partition("#")[0]
     bare, query, _ = bare.partition("?")
-    return _USERINFO.sub("", bare) + ("?..." if query else "")
+    if "@" in bare:
+        bare = _USERINFO.sub("", bare)
+    return f"{bare}?..." if query else bare
 
 
 def parse_url(text: str) -> Url:
@@ -76,6 +90,19 @@ def parse_url(text: str) -> Url:
         If it is no absolute http or https URL, or holds a blank or control character. Where
         the host cannot be told from the userinfo, the error shows neither.
     """
+    plain = _PLAIN.fullmatch(text)
+    if plain is None:
+        return _parse(text)
+    return Url(*_origin(plain[1]), plain[2], None)
+
+
+@lru_cache(256)
+def _origin(beginning: str) -> tuple[str, str, int]:
+    """Take the beginning of a plain URL apart, which ends before its path."""
+    return _parse(beginning).origin
+
+
+def _parse(text: str) -> Url:
     if _FORBIDDEN.search(text):
         raise _invalid("a URL has no blanks or control characters: percent-encode them", text)
     try:

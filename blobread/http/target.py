@@ -7,7 +7,7 @@ from .connection import Route
 from .origin import Url
 from .refusal import Subject
 
-__all__ = ["Target", "header_lines"]
+__all__ = ["Target", "header_lines", "lines_for"]
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -23,35 +23,34 @@ class Target:
 
     Parameters
     ----------
-    headers : str
-        Lines that each request carries, from `header_lines`.
+    lines : str
+        That each request to the origin carries, from `lines_for`.
     is_own : bool
         Whether it is of the origin that the caller named, and may see the caller's headers.
 
     Attributes
     ----------
-    starts : dict
-        By method: the beginning of a request, to which lines may be added.
+    beginning : str
+        Of each request after its method; lines may be added.
     """
 
-    __slots__ = ("is_own", "route", "starts", "subject", "url")
+    __slots__ = ("beginning", "is_own", "route", "subject", "url")
 
-    def __init__(
-        self, url: Url, route: Route, subject: Subject, headers: str, is_own: bool
-    ) -> None:
+    def __init__(self, url: Url, route: Route, subject: Subject, lines: str, is_own: bool) -> None:
         self.url = url
         self.route = route
         self.subject = subject
         self.is_own = is_own
-        wanted = url.target
-        lines = f"Host: {url.authority}\r\nAccept-Encoding: identity\r\n{headers}"
-        if route.proxy is not None and route.scheme == "http":
-            wanted = url.text
-            if route.proxy.authorization:
-                lines += f"Proxy-Authorization: {route.proxy.authorization}\r\n"
-        self.starts = {
-            method: f"{method} {wanted} HTTP/1.1\r\n{lines}" for method in ("GET", "HEAD")
-        }
+        is_for_proxy = route.proxy is not None and route.scheme == "http"
+        self.beginning = f"{url.text if is_for_proxy else url.target} HTTP/1.1\r\n{lines}"
+
+
+def lines_for(url: Url, route: Route, headers: str) -> str:
+    """Return the lines of each request to an origin, given those of `header_lines`."""
+    lines = f"Host: {url.authority}\r\nAccept-Encoding: identity\r\n{headers}"
+    if route.proxy is not None and route.scheme == "http" and route.proxy.authorization:
+        lines += f"Proxy-Authorization: {route.proxy.authorization}\r\n"
+    return lines
 
 
 def header_lines(headers: Mapping[str, str]) -> str:
