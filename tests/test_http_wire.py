@@ -286,9 +286,47 @@ def test_a_fill_stays_within_the_count_and_the_memory() -> None:
         assert not exchange.drop(1, 1.0, 1.0)
 
 
+def test_a_fill_that_goes_on_leaves_what_is_in_place_and_waits_for_nothing_more() -> None:
+    ours, theirs = socket.socketpair()
+    with closing(ours), closing(theirs):
+        exchange, buffer = Exchange(ours.fileno()), bytearray(b"ab......")
+        assert exchange.fill(buffer, 8, 2) == 2  # of a socket that would wait for ever
+        theirs.sendall(b"cdefg")
+        assert exchange.fill(buffer, 6, 2) == 6
+        assert bytes(buffer) == b"abcdef.."
+        theirs.close()
+        assert exchange.fill(buffer, 8, 6) == 7
+        assert exchange.fill(buffer, 8, 7) == 7
+        assert exchange.fill(buffer, 8) == 0
+
+
+def test_an_error_after_the_bytes_in_place_is_told_by_the_next_call() -> None:
+    server = socket.create_server(("127.0.0.1", 0))
+    with closing(server), closing(socket.create_connection(server.getsockname())) as ours:
+        theirs, _ = server.accept()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        theirs.close()
+        exchange, buffer = Exchange(ours.fileno()), bytearray(8)
+        assert exchange.fill(buffer, 8, 2) == 2
+        with pytest.raises(ConnectionResetError):
+            exchange.fill(buffer, 8)
+
+
 def test_a_closed_exchange_touches_no_descriptor() -> None:
     with answered(b"x") as ours:
         exchange = Exchange(ours.fileno())
         exchange.close()
         with pytest.raises(OSError, match="file descriptor"):
             exchange.fill(bytearray(1), 1)
+
+
+def test_what_came_with_the_head_and_what_follows_is_one_read() -> None:
+    with answered(BODY[3:] + b"next", ends=False) as ours:
+        connection = Connection(ours, Route("http", "host", 1, None, None))
+        connection.set_timeout(10)
+        subject, rest = Subject("http", "path"), memoryview(BODY[:3])
+        body = SizedBody(connection, rest, subject, len(BODY), left=len(BODY), may_reuse=False)
+        buffer = memoryview(bytearray(20))
+        assert body.readinto(buffer) == len(BODY)
+        assert bytes(buffer[: len(BODY) + 1]) == BODY + b"\0"
+        assert ours.fileno() == -1  # it was closed, after its last byte

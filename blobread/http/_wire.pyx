@@ -184,8 +184,19 @@ cdef class Exchange:
         """Give what came of the last answer, as it came; nothing: the server hung up."""
         return self.scratch[:self.received]
 
-    def fill(self, buffer, Py_ssize_t count) -> int:
+    def fill(self, buffer, Py_ssize_t count, Py_ssize_t done=0) -> int:
         """Receive up to `count` bytes: as many as come within 20 ms, but some; 0: no more will.
+
+        Parameters
+        ----------
+        done : int
+            How many of them are in their place already. If there are any, they are enough, and
+            what goes wrong after them is told by the next call.
+
+        Returns
+        -------
+        int
+            How many are in their place.
 
         Raises
         ------
@@ -195,8 +206,8 @@ cdef class Exchange:
         """
         cdef Py_buffer view
         cdef long long got
-        self.done = 0
         PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE | PyBUF_WRITABLE)
+        self.done = max(done, 0)
         try:
             while not self.failure:
                 with nogil:

@@ -52,6 +52,9 @@ class Connection:
         received then.
     fill : callable
         The same, but it may stay for some milliseconds more, to bring more bytes at once.
+    fill_on : callable, optional
+        ``fill_on(buffer, count, done)`` fills on behind the first `done` bytes, and returns how
+        many there are then: what goes wrong is for the next `fill` to tell.
     first_byte_after : float
         Seconds from the end of the last request to the first bytes of its answer.
     timeout : float
@@ -77,6 +80,7 @@ class Connection:
         "_sock",
         "begun",
         "fill",
+        "fill_on",
         "first_byte_after",
         "heard",
         "holder",
@@ -105,11 +109,12 @@ class Connection:
         self._sock = sock
         self.receive: Callable[[bytearray | memoryview, int], int] = sock.recv_into
         self.fill: Callable[[bytearray | memoryview, int], int] = self.receive
+        self.fill_on: Callable[[bytearray | memoryview, int, int], int] | None = None
         self.timeout = -1.0
         self._exchange: Exchange | None = None
         if HAS_WIRE and not isinstance(sock, ssl.SSLSocket):
             self._exchange = Exchange(sock.fileno())
-            self.fill = self._exchange.fill
+            self.fill = self.fill_on = self._exchange.fill
         self._poll: select.poll | None = None
         if hasattr(select, "poll"):
             self._poll = select.poll()
@@ -130,7 +135,7 @@ class Connection:
                     self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, moment)
             except OSError:
                 self._exchange = None
-                self.fill = self.receive
+                self.fill, self.fill_on = self.receive, None
         if self._exchange is None:
             self._sock.settimeout(seconds)
         self.timeout = seconds

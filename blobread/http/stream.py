@@ -225,6 +225,8 @@ class Body:
             count = min(wanted, len(rest))
             buffer[:count] = rest[:count]
             self._rest = rest[count:]
+            if count < wanted and connection.fill_on is not None:
+                return connection.fill_on(buffer, min(wanted, _RECEIVED_AT_ONCE), count)
             return count
         count = connection.fill(buffer, min(wanted, _RECEIVED_AT_ONCE))
         if not count:
