@@ -196,6 +196,23 @@ def test_call_that_fails_leaves_the_position_and_the_next_is_right(
     assert failed
 
 
+def test_part_that_another_thread_begins_where_a_block_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    block_at = pinned.PinnedBlob._block_at
+
+    def after_another(self: pinned.PinnedBlob, offset: int, *more: Any) -> tuple[int, int]:
+        self.prefetch([offset], [100])
+        return block_at(self, offset, *more)
+
+    monkeypatch.setattr(pinned.PinnedBlob, "_block_at", after_another)
+    with BlobReader(Engine(OneBlob(DATA)), "path") as f:
+        for at in (5, 100_000, 200_001):
+            f.seek(at)
+            assert f.read(10) == DATA[at : at + 10]
+            assert f.read(500) == DATA[at + 10 : at + 510]
+
+
 @pytest.mark.parametrize("parallel", ["auto", 1])
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_threads_at_one_reader_get_the_bytes_of_the_blob(
