@@ -173,9 +173,8 @@ def test_finalizer_may_come_while_its_thread_holds_any_lock_of_the_process(
         f: Any = opened(driver)
         read_until_it_hangs(f, driver)
         g: Any = opened(idle, parallel=1)
-        for _ in range(4):
-            g.read(5000)
-        assert idle.left_open, "it has no stream that waits for the next read"
+        while not idle.left_open:  # a stream that waits for the next read
+            assert g.read(20_000)
         cycle: list[Any] = [f, g]
         cycle.append(cycle)
         del f, g, cycle
