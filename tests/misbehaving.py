@@ -185,6 +185,10 @@ class OneBlob:
     def left_open(self) -> int:
         return sum(not stream.closed for stream in self.streams)
 
+    def is_let_go(self) -> bool:
+        """Whether no stream is open."""
+        return self.left_open == 0
+
     def present(self, path: str) -> bytes:
         if self.data is None:
             raise PathNotFoundError("no such blob", driver=self.name, path=path)

@@ -92,7 +92,7 @@ def test_handler_that_closes_at_any_place_neither_hangs_nor_leaves_anything(
         closed_at(at, f, call, f.close, out)
         f.close()
         pattern = out[:] = bytes([7]) * len(out)
-        wait_until(lambda driver=driver: driver.left_open == 0)
+        wait_until(driver.is_let_go)
         assert out == pattern
         out.append(0)  # BufferError where somebody still has it
     wait_until(is_given_back(before))
@@ -119,7 +119,7 @@ def test_close_by_another_thread_at_any_place_leaves_nothing(
         for closer in closers:
             closer.outcome()
         f.close()
-        wait_until(lambda driver=driver: driver.left_open == 0)
+        wait_until(driver.is_let_go)
         out.append(0)
     wait_until(is_given_back(before))
 
@@ -329,13 +329,14 @@ def test_progress_that_raises_ends_the_read_and_leaves_the_reader() -> None:
         if raising[0]:
             raise Enough
 
+    reads: list[Callable[[BlobReader], object]] = [
+        lambda f: f.read(),
+        lambda f: f.read(100),
+        lambda f: f.read_at(100, 5),
+        lambda f: f.readinto_ranges([0, MIB], [bytearray(10), bytearray(10)]),
+    ]
     for make in DRIVERS.values():
-        for read in (
-            lambda f: f.read(),
-            lambda f: f.read(100),
-            lambda f: f.read_at(100, 5),
-            lambda f: f.readinto_ranges([0, MIB], [bytearray(10), bytearray(10)]),
-        ):
+        for read in reads:
             raising = [True]
             driver = make()
             with opened(driver, on_progress=progress) as f:
@@ -344,7 +345,7 @@ def test_progress_that_raises_ends_the_read_and_leaves_the_reader() -> None:
                 raising[0] = False
                 assert f.tell() == 0
                 assert f.read() == DATA
-            wait_until(lambda driver=driver: driver.left_open == 0)
+            wait_until(driver.is_let_go)
 
 
 def test_seek_storm_leaks_nothing() -> None:

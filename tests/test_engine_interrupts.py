@@ -159,7 +159,7 @@ def test_interrupts_while_an_error_is_on_its_way_leave_no_writer(impatient: list
             with suppress(Interrupted), Interrupter(at) as interrupter:
                 run(f, out)
             pattern = out[:] = b"mine" * (len(out) // 4)
-            wait_until(lambda driver=driver: driver.left_open == 0, str(interrupter.where))
+            wait_until(driver.is_let_go, str(interrupter.where))
             assert out == pattern, interrupter.where
 
 
@@ -204,7 +204,7 @@ def test_interrupt_at_any_place_leaves_no_writer_no_stream_and_a_reader_that_rea
             f.seek(3 * MIB)
             assert f.read() == DATA[3 * MIB :], said
             assert out == pattern, said
-        wait_until(lambda driver=driver: driver.left_open == 0, said)
+        wait_until(driver.is_let_go, said)
         out.append(0)  # BufferError where somebody still has it
 
     def is_given_back() -> bool:

@@ -213,6 +213,8 @@ def test_after_ctrl_c_nothing_writes_into_memory_of_the_caller(how: str, late: b
                 assert Late.out.acquire(timeout=60)
         workers.PARTS.dismiss(60)
         assert out == pattern
-        driver.make_stream = lambda *given: Stream(*given, driver.behave)  # type: ignore[method-assign]
+        driver.make_stream = lambda data, offset, length: Stream(  # type: ignore[method-assign]
+            data, offset, length, driver.behave
+        )
         assert f.read(100) == DATA[:100]
     assert driver.left_open == 0

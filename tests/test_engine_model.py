@@ -165,7 +165,7 @@ def test_programs_give_the_bytes_of_the_blob_whatever_fails_on_the_way(
             for _ in range(60):
                 at = step(choose, f, at)
                 assert f.tell() == at
-        wait_until(lambda driver=driver: driver.left_open == 0)
+        wait_until(driver.is_let_go)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=repr)
@@ -192,7 +192,7 @@ def test_call_that_fails_leaves_the_position_and_the_next_is_right(
                     assert at >= before  # a seek may have gone before
                 else:
                     assert f.tell() == at
-        wait_until(lambda driver=driver: driver.left_open == 0)
+        wait_until(driver.is_let_go)
     assert failed
 
 
@@ -241,4 +241,4 @@ def test_threads_at_one_reader_get_the_bytes_of_the_blob(
                 assert got == DATA
 
             together(sequential, *(lambda n=n: positional(n) for n in range(8)))
-        wait_until(lambda driver=driver: driver.left_open == 0)
+        wait_until(driver.is_let_go)
