@@ -31,11 +31,11 @@ from .opening import link, list, open, stat
 from .schemes import register_scheme
 
 if TYPE_CHECKING:
-    from .downloading import download
-    from .many import read_many
     from .transfer.budget import memory_budget, set_memory_budget
     from .transfer.links import LinkInfo
     from .transfer.retry import Retry
+    from .whole.download import download
+    from .whole.many import read_many
 
 __version__ = "0.1.0.dev0"
 
@@ -79,9 +79,9 @@ __all__ = [
 _LATER = {
     "LinkInfo": "transfer.links",
     "Retry": "transfer.retry",
-    "download": "downloading",
+    "download": "whole.download",
     "memory_budget": "transfer.budget",
-    "read_many": "many",
+    "read_many": "whole.many",
     "set_memory_budget": "transfer.budget",
 }
 

@@ -18,8 +18,8 @@ from faults import EVER, Blob, Fault, FaultServer, When
 import blobread
 from blobread.cli import main
 from blobread.cli.progress import progress_bar
-from blobread.downloading import download
 from blobread.drivers.memory import MemoryDriver
+from blobread.whole.download import download
 
 DATA = Blob(3_000_001).read(0, 3_000_001)
 SHA256 = f"sha256:{hashlib.sha256(DATA).hexdigest()}"

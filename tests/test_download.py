@@ -19,9 +19,9 @@ from together import Call, wait_until
 
 import blobread
 from blobread.cli import main
-from blobread.downloading import download
-from blobread.partial import Identity, Partial
 from blobread.transfer.link import Link
+from blobread.whole.download import download
+from blobread.whole.partial import Identity, Partial
 
 MIB = 1 << 20
 SIZE = 8 * MIB + 12_345

@@ -14,10 +14,11 @@ from forked import in_child, needs_fork
 from together import Call, Gate, wait_until
 
 import blobread
-from blobread import BlobInfo, many
+from blobread import BlobInfo
 from blobread.driver import RawStream
 from blobread.transfer.budget import BUDGET
 from blobread.transfer.retry import Retry
+from blobread.whole import many
 
 KIB = 1 << 10
 read_many: Any = many.read_many  # with the methods of what it returns

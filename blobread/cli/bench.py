@@ -7,8 +7,8 @@ import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ..downloading import OnProgress
 from ..sizes import format_size, parse_size
+from ..whole.download import OnProgress
 from .progress import progress_bar
 
 if TYPE_CHECKING:

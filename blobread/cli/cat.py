@@ -8,9 +8,9 @@ import sys
 from typing import NamedTuple
 
 from .._reader import BlobReader
-from ..downloading import chunks
 from ..errors import InvalidOffsetError
 from ..opening import open as open_blob
+from ..whole.download import chunks
 
 __all__ = ["add_to"]
 

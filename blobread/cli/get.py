@@ -5,7 +5,7 @@ import os
 from functools import partial
 
 from ..digest import parse_digest
-from ..downloading import download
+from ..whole.download import download
 from .progress import progress_bar
 
 __all__ = ["add_to"]

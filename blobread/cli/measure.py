@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from .._reader import BlobReader
-from ..downloading import OnProgress
 from ..errors import DigestMismatchError, TruncatedBlobError
 from ..opening import Url
 from ..opening import open as open_blob
+from ..whole.download import OnProgress
 
 __all__ = ["BUFFER_SIZES", "BufferSize", "Pattern", "Report", "Series", "measure"]
 

@@ -4,8 +4,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..downloading import OnProgress
 from ..errors import MissingDependencyError
+from ..whole.download import OnProgress
 
 __all__ = ["progress_bar"]
 

@@ -4,20 +4,20 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from . import schemes
-from ._reader import BlobReader
-from .driver import BlobInfo, RawStream, StorageDriver
-from .opening import Url
-from .opening import open as open_blob
-from .transfer import links
-from .transfer.attempts import Attempts
-from .transfer.engine import Engine, origin_of
-from .transfer.link import Link
-from .transfer.pinned import PinnedBlob
-from .transfer.receive import receive
-from .transfer.resume import ResumingStream
-from .transfer.retry import Retry
-from .transfer.source import PinMode, Source
+from .. import schemes
+from .._reader import BlobReader
+from ..driver import BlobInfo, RawStream, StorageDriver
+from ..opening import Url
+from ..opening import open as open_blob
+from ..transfer import links
+from ..transfer.attempts import Attempts
+from ..transfer.engine import Engine, origin_of
+from ..transfer.link import Link
+from ..transfer.pinned import PinnedBlob
+from ..transfer.receive import receive
+from ..transfer.resume import ResumingStream
+from ..transfer.retry import Retry
+from ..transfer.source import PinMode, Source
 
 __all__ = ["Opening", "Settings", "WholeBlob", "settings_of"]
 

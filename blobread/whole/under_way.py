@@ -7,15 +7,15 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from .errors import BlobError
-from .opening import Url
-from .transfer.budget import memory_budget
-from .transfer.changes import Changes
-from .transfer.forks import forks
-from .transfer.link import Link
-from .transfer.sharing import MOST
-from .transfer.workers import BLOBS, MOST_WORKERS
-from .whole import Settings, WholeBlob
+from ..errors import BlobError
+from ..opening import Url
+from ..transfer.budget import memory_budget
+from ..transfer.changes import Changes
+from ..transfer.forks import forks
+from ..transfer.link import Link
+from ..transfer.sharing import MOST
+from ..transfer.workers import BLOBS, MOST_WORKERS
+from .blob import Settings, WholeBlob
 
 __all__ = ["Result", "UnderWay"]
 

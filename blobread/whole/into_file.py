@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
+from ..transfer.budget import BUDGET, LEAST
+from ..transfer.changes import Changes
+from ..transfer.receive import receive
+from ..transfer.resume import ResumingStream
+from ..transfer.source import Source
+from ..transfer.workers import PARTS
 from .partial import Partial
-from .transfer.budget import BUDGET, LEAST
-from .transfer.changes import Changes
-from .transfer.receive import receive
-from .transfer.resume import ResumingStream
-from .transfer.source import Source
-from .transfer.workers import PARTS
 
 __all__ = ["IntoFile"]
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, Self, TypeAlias, overload
 
-from .opening import Url
+from ..opening import Url
+from .blob import settings_of
 from .under_way import UnderWay
-from .whole import settings_of
 
 __all__ = ["read_many"]
 

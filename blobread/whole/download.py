@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
-from ._reader import BlobReader
-from .digest import new_hash, parse_digest
-from .driver import BlobInfo
-from .errors import DigestMismatchError
-from .opening import Url
-from .opening import open as open_blob
+from .._reader import BlobReader
+from ..digest import new_hash, parse_digest
+from ..driver import BlobInfo
+from ..errors import DigestMismatchError
+from ..opening import Url
+from ..opening import open as open_blob
 
 __all__ = ["OnProgress", "chunks", "download"]
 
@@ -81,7 +81,7 @@ def download(
         raise TypeError(f"{min(twice)} is given as a keyword and in storage_options")
     options = {**(storage_options or {}), **options}
     target = _replaceable(path)
-    from .parallel_download import download_in_parts
+    from .in_parts import download_in_parts
 
     info = download_in_parts(url, target, options, verify, on_progress, may_keep=resume)
     if info is not None:

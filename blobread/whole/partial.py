@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from contextlib import suppress
 from typing import NamedTuple
 
-from .transfer.changes import Changes
+from ..transfer.changes import Changes
 
 try:
     import fcntl

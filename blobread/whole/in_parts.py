@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from . import schemes
-from .digest import new_hash
-from .driver import BlobInfo, RawStream, StorageDriver
-from .errors import BlobChangedError, DigestMismatchError
+from .. import schemes
+from ..digest import new_hash
+from ..driver import BlobInfo, RawStream, StorageDriver
+from ..errors import BlobChangedError, DigestMismatchError
+from ..opening import Url
+from ..transfer.resume import ResumingStream
+from .blob import Opening, Settings, settings_of
 from .into_file import IntoFile
-from .opening import Url
 from .partial import Identity, Partial, is_begun
-from .transfer.resume import ResumingStream
-from .whole import Opening, Settings, settings_of
 
 __all__ = ["download_in_parts"]
 
