@@ -103,7 +103,8 @@ cdef class _Buffer:
         while done < count:
             here = at + done
             if self.source.borrow is not None and (
-                count - done < self.direct(here) or self.source.fill_at is None
+                # Once: an engine's readinto_at would wait for all of it.
+                once or count - done < self.direct(here) or self.source.fill_at is None
             ):
                 got = self.borrow(here)
             else:

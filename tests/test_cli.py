@@ -161,7 +161,7 @@ def test_last_bytes_of_a_blob_of_unknown_size_are_an_error(
 
 
 def test_cat_passes_on_what_has_come_while_the_rest_is_late(fault_server: FaultServer) -> None:
-    stall = Fault("stall", at=200_000, when=When(covers=600_000), times=EVER)
+    stall = Fault("stall", at=100, when=When(covers=600_000), times=EVER)
     case = fault_server.case(Blob(700_000), stall)
     process = subprocess.Popen(command("cat", case.url), stdout=subprocess.PIPE)
     assert process.stdout is not None

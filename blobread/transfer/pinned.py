@@ -418,6 +418,7 @@ class PinnedBlob:
         for part in parts:
             for copy in part.copies:
                 _copy_again(copy, buffers)
+        self._tick()
 
     def prefetch(self, offsets: Sequence[int], sizes: Sequence[int]) -> None:
         """Begin to bring what will be asked for."""
