@@ -177,8 +177,15 @@ class Link:
 
     @property
     def is_fast(self) -> bool:
-        """Whether one connection is about as fast as memory is: nothing has to be read ahead."""
-        return self.known and self.bandwidth >= FAST and self.ttfb < _NEAR
+        """Whether one connection is about as fast as memory is: nothing has to be read ahead.
+
+        A near server is taken to be, until one connection alone has shown that it is not.
+        """
+        if not self._ttfbs or self.ttfb >= _NEAR:
+            return False
+        with _lock:
+            alone = self._sharing.alone()
+        return alone is None or alone >= FAST
 
     def part_size(self, wanted: int, connections: int | None = None) -> int:
         """Return how many bytes to ask for at once when `wanted` bytes are, in steps of 64 KiB.

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable
 from math import log2
+from statistics import median
 
 __all__ = ["FAST", "MOST", "Sharing"]
 
@@ -63,6 +64,11 @@ class Sharing:
                 for above in [one for one in self._levels if one > level]:
                     del self._levels[above], self._seen[above]
         self._answer = -1
+
+    def alone(self) -> float | None:
+        """Return the bytes per second of one connection without others; None: unknown."""
+        rates = [rate for level in (0, 1) for _, _, rate in self._levels.get(level, ())]
+        return median(rates) if rates else None
 
     def connections(self) -> int | None:
         """Return how many connections to use, 1 to `MOST`; None: unknown.
