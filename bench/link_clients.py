@@ -124,10 +124,10 @@ class _ObstoreFile(io.RawIOBase):
         return len(piece)
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        return self._reader.seek(offset, whence)
+        return int(self._reader.seek(offset, whence))
 
     def tell(self) -> int:
-        return self._reader.tell()
+        return int(self._reader.tell())
 
     def close(self) -> None:
         if not self.closed:

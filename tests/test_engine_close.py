@@ -355,9 +355,9 @@ def test_read_of_what_is_there_does_not_wait_for_the_rest(read: str) -> None:
         got = 0
         while got < MIB:
             memory = bytearray(len(DATA))
-            memory = f.read1(len(DATA)) if read == "read1" else memory[: f.readinto1(memory)]
-            assert memory == DATA[got : got + len(memory)]
-            got += len(memory)
+            there = f.read1(len(DATA)) if read == "read1" else bytes(memory[: f.readinto1(memory)])
+            assert there == DATA[got : got + len(there)]
+            got += len(there)
 
 
 def test_seek_storm_leaks_nothing() -> None:
