@@ -387,3 +387,14 @@ def test_failing_at_is_an_error_without_retries() -> None:
         with pytest.raises(Broken):
             f.read()
         assert f.read(1000) == DATA[:1000]
+
+
+@pytest.mark.parametrize("kind", [OneBlob, OneBlobOpened])
+def test_buffer_of_a_byte_does_not_become_requests_of_a_byte(kind: type[OneBlob]) -> None:
+    driver = kind(DATA)
+    with opened(driver, buffer_size=1) as f:
+        assert f.readline() == io.BytesIO(DATA).readline()
+        for at in range(40_000, 60_000, 1000):
+            f.seek(at)
+            assert f.read(1000) == DATA[at : at + 1000]
+    assert len(driver.asked) < 12

@@ -306,9 +306,8 @@ class PinnedBlob:
         start, stop = offset, min(offset + size, self._size)
         is_lone = flow is None
         if flow is not None and not window.consumed:
-            stop = min(
-                stop, offset + _BLOCK
-            )  # a header: what is taken tells what to open next time
+            # A header, perhaps: what is taken of it tells what the next opening asks for.
+            stop = min(stop, offset + _BLOCK)
         if flow is None:
             with self._changes.lock:
                 start, stop = self._block_at(offset, size, window)
@@ -345,7 +344,8 @@ class PinnedBlob:
 
     def _block_size(self, window: Window) -> int:
         size = min(max(2 * _BLOCK, window.consumed), _LARGEST_BLOCK)
-        return size if self._most is None else min(size, self._most)
+        # A buffer of a few bytes is not taken at its word: it would be a request for each of them.
+        return size if self._most is None else min(size, max(self._most, _LEAST_PULLED))
 
     def _block_at(self, offset: int, size: int, window: Window) -> tuple[int, int]:
         """Where a block that is fetched for itself begins and ends."""
