@@ -113,8 +113,11 @@ def ratio(figure: Figure, case: Case) -> str:
     ours, theirs = case["samples"][_OURS], case["samples"][case["baseline"]]
     if figure.compared == "our speed":
         ours, theirs = theirs, ours
-    low, _, high = quantiles([our / their for our, their in zip(ours, theirs, strict=True)])
     middle = median(ours) / median(theirs)
+    ratios = [our / their for our, their in zip(ours, theirs, strict=True)]
+    if len(ratios) < 2:
+        return f"{middle:.2f} (one round) of {case['baseline']}"
+    low, _, high = quantiles(ratios)
     return f"{middle:.2f} ({low:.2f} to {high:.2f}) of {case['baseline']}"
 
 
