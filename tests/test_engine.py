@@ -398,3 +398,21 @@ def test_buffer_of_a_byte_does_not_become_requests_of_a_byte(kind: type[OneBlob]
             f.seek(at)
             assert f.read(1000) == DATA[at : at + 1000]
     assert len(driver.asked) < 12
+
+
+@pytest.mark.parametrize(("longest", "part"), [(2 * MIB, 3 * MIB // 2), (MIB, MIB)])
+def test_parts_are_even_so_that_all_connections_end_together(
+    link: Any, monkeypatch: pytest.MonkeyPatch, longest: int, part: int
+) -> None:
+    monkeypatch.setattr(link, "_longest_part", lambda: longest)
+    driver = OneBlob(DATA)
+    with opened(driver, parallel=2) as f:
+        assert f.read() == DATA
+    assert sorted(driver.asked) == [(at, part) for at in range(0, len(DATA), part)]
+
+
+def test_reader_that_has_to_wait_is_read_ahead_of_as_far_as_may_be() -> None:
+    driver = OneBlob(DATA)
+    with opened(driver) as f:
+        f.readinto(bytearray(MIB))
+        wait_until(lambda: max(at + (length or 0) for at, length in driver.asked) == 3 * MIB)

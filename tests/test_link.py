@@ -274,3 +274,23 @@ def test_a_forked_child_knows_what_was_learnt_and_has_no_request_in_flight() -> 
     with link_module._lock, links._lock:  # another thread of the parent might hold them
         assert in_child(check)
     assert link.in_flight == 1
+
+
+def test_near_link_is_fast_until_one_connection_alone_has_shown_that_it_is_not() -> None:
+    now = [0.0]
+    link = Link("near", clock=lambda: now[0])
+    assert not link.is_fast
+
+    def request(count: int, seconds: float) -> None:
+        link.started()
+        now[0] += 0.0001 + seconds
+        link.finished(0.0001, count, seconds)
+
+    request(0, 0.0)
+    assert link.is_fast
+    for _ in range(9):
+        request(MIB, MIB / 50e6)
+    assert not link.is_fast
+    for _ in range(9):
+        request(MIB, MIB / 2e9)
+    assert link.is_fast

@@ -17,6 +17,7 @@ __all__ = ["Cursors"]
 
 _MOST_CURSORS = 16
 _STEP = 64 * 1024
+_SHORTEST = 1024 * 1024  # as Link.part_size has it
 _LOOKS = 0.02  # seconds between two looks at the link
 _MOST_AHEAD = 128 * 1024 * 1024
 _KEPT = 64 * 1024  # a part behind a cursor is kept for those who look back, if it is so small
@@ -87,7 +88,7 @@ class Cursors:
         connections = self.connections
         rounds = -(-wanted // (size * connections))
         even = -(-wanted // (connections * rounds))
-        return min(size, -(-even // _STEP) * _STEP) if rounds > 1 else size
+        return min(size, max(_STEP * -(-even // _STEP), _SHORTEST)) if rounds > 1 else size
 
     @property
     def hole(self) -> int:
