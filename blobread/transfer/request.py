@@ -51,11 +51,6 @@ class Request:
         self._seconds = 0.0
 
     @property
-    def is_open(self) -> bool:
-        """Whether there is a stream."""
-        return self._stream is not None
-
-    @property
     def is_interruptible(self) -> bool:
         """Whether the stream leaves memory alone once it is closed."""
         return bool(getattr(self._stream, "interruptible", True))
