@@ -400,13 +400,15 @@ def test_buffer_of_a_byte_does_not_become_requests_of_a_byte(kind: type[OneBlob]
     assert len(driver.asked) < 12
 
 
-@pytest.mark.parametrize(("longest", "part"), [(2 * MIB, 3 * MIB // 2), (MIB, MIB)])
+@pytest.mark.parametrize(
+    ("parallel", "longest", "part"), [(2, 2 * MIB, 3 * MIB // 2), (4, MIB, MIB)]
+)
 def test_parts_are_even_so_that_all_connections_end_together(
-    link: Any, monkeypatch: pytest.MonkeyPatch, longest: int, part: int
+    link: Any, monkeypatch: pytest.MonkeyPatch, parallel: int, longest: int, part: int
 ) -> None:
     monkeypatch.setattr(link, "_longest_part", lambda: longest)
     driver = OneBlob(DATA)
-    with opened(driver, parallel=2) as f:
+    with opened(driver, parallel=parallel) as f:
         assert f.read() == DATA
     assert sorted(driver.asked) == [(at, part) for at in range(0, len(DATA), part)]
 
